@@ -1,0 +1,32 @@
+# `make test` is the whole verification, on a fresh Debian machine with Rust too: it installs what
+# it needs (tests/setup says what).
+
+# rustup's folder and /usr/sbin (mosquitto) are not in everyone's PATH.
+export PATH := $(PATH):$(if $(CARGO_HOME),$(CARGO_HOME),$(HOME)/.cargo)/bin:/usr/sbin:/sbin
+
+CARGO_FLAGS ?=
+
+# The parts of a target use the same build folder and would only wait for each other's lock.
+.NOTPARALLEL:
+.PHONY: help build check test setup clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+build: ## the program, optimised: target/release/kinesis-edge
+	cargo build --release $(CARGO_FLAGS)
+
+check: ## format and lints, with the feature `local` and without it
+	cargo fmt --check
+	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
+	cargo clippy --all-targets --no-default-features $(CARGO_FLAGS) -- -D warnings
+
+test: setup check ## everything: set-up, check, all tests, and that the packaged configuration builds
+	cargo test $(CARGO_FLAGS)
+	cargo build --no-default-features $(CARGO_FLAGS)
+
+setup: ## what the tests need: a broker, and a Python environment in target/test-python
+	tests/setup
+
+clean: ## removes target, with the Python environment
+	cargo clean

@@ -1,0 +1,154 @@
+//! `kinesis-edge local`: broker, connector and a Firehose stand-in in one process, so that one
+//! command on a fresh machine is enough to see a record through.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use kinesis_edge::connector::Connector;
+use kinesis_edge::destination::{Firehose, FirehoseSettings};
+use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
+use kinesis_edge::parameters::{self, Parameter, Parameters};
+use kinesis_edge::telemetry::{self, ServiceManager};
+
+use super::{exit_code, report, signals};
+
+/// Where records go whose request names no stream.
+const DEFAULT_STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/local";
+
+/// Seconds: whoever tries things does not want to wait for the contract's ten.
+const PUBLISH_INTERVAL: &str = "1";
+
+pub fn command() -> Command {
+    // The broker is in the process, and what is not given stays at its default: an environment set
+    // up for `run` does not reach in here.
+    let flags = parameters::args()
+        .into_iter()
+        .filter(|argument| !argument.get_id().as_str().starts_with("mqtt"));
+    Command::new("local")
+        .about("Runs connector, MQTT broker and a Firehose stand-in in one process, to try things")
+        .long_about(
+            "Runs the connector with an MQTT broker and a stand-in for Amazon Data Firehose in one \
+             process. It listens on this machine only, needs no AWS account, and writes the records it \
+             accepts under --data-dir the way Firehose writes to S3. Parameters of `run` can be given as \
+             flags; the environment is not read.",
+        )
+        .arg(
+            Arg::new("port")
+                .long("port")
+                .value_name("PORT")
+                .value_parser(value_parser!(u16))
+                .default_value("1883")
+                .help("Port of the MQTT broker; 0, or 1883 where that is taken, picks a free one"),
+        )
+        .arg(
+            Arg::new("data-dir")
+                .long("data-dir")
+                .value_name("DIR")
+                .value_parser(value_parser!(PathBuf))
+                .default_value("local-data")
+                .help("Where accepted records are written"),
+        )
+        .args(flags)
+}
+
+pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let broker_address = broker_address(matches);
+    let parameters = match parameters(matches, broker_address) {
+        Ok(parameters) => parameters,
+        Err(faults) => return Ok(report(&faults)),
+    };
+    telemetry::init_logs(parameters.log_format, &["mqtt5"]);
+    let stop = signals::stop_requested()?;
+    let data_dir = matches
+        .get_one::<PathBuf>("data-dir")
+        .cloned()
+        .unwrap_or_default();
+    let broker = Broker::start(broker_address)
+        .await
+        .context("try another --port")?;
+    let endpoint = Endpoint::start(EndpointConfig {
+        addr: loopback(0),
+        storage: Some(data_dir.clone()),
+        journal: false,
+        streams: None,
+    })
+    .await?;
+    let destination = Firehose::new(FirehoseSettings {
+        stand_in: Some(endpoint.url()),
+        ..FirehoseSettings::default()
+    })
+    .await;
+    let connector = Connector::new(&parameters, destination, ServiceManager::none())?;
+    std::io::stdout()
+        .write_all(welcome(&parameters, broker.addr(), &endpoint.url(), &data_dir).as_bytes())?;
+    let leftover = connector.run(stop).await;
+    endpoint.stop().await;
+    broker.stop().await;
+    Ok(exit_code(leftover))
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// The address asked for; where none was asked for and the usual one is taken, a free one.
+fn broker_address(matches: &ArgMatches) -> SocketAddr {
+    let asked = loopback(matches.get_one::<u16>("port").copied().unwrap_or(0));
+    let by_default = matches.value_source("port") == Some(ValueSource::DefaultValue);
+    let free = |address| TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    match free(asked) {
+        Ok(address) => address,
+        Err(_) if by_default => free(loopback(0)).unwrap_or(asked),
+        Err(_) => asked,
+    }
+}
+
+fn parameters(matches: &ArgMatches, broker: SocketAddr) -> Result<Parameters, parameters::Faults> {
+    parameters::parse(&|parameter: &Parameter| {
+        let given = matches.try_get_one::<String>(parameter.flag).ok().flatten();
+        let value = match (given, parameter.env) {
+            (_, "MQTT_URL") => format!("mqtt://{broker}"),
+            (Some(value), _) => value.clone(),
+            (None, "DEFAULT_DELIVERY_STREAM_ARN") => DEFAULT_STREAM.to_owned(),
+            (None, "PUBLISH_INTERVAL") => PUBLISH_INTERVAL.to_owned(),
+            (None, _) => return None,
+        };
+        Some(Ok(value))
+    })
+}
+
+fn welcome(parameters: &Parameters, broker: SocketAddr, endpoint: &str, data_dir: &Path) -> String {
+    let (host, port) = (broker.ip(), broker.port());
+    let prefix = &parameters.topic_prefix;
+    let stream = parameters.default_delivery_stream_arn.stream_name();
+    let folder = data_dir.join(stream);
+    let folder = folder.display();
+    let program = std::env::args()
+        .next()
+        .unwrap_or_else(|| "kinesis-edge".to_owned());
+    let url = if port == 1883 {
+        String::new()
+    } else {
+        format!(" --mqtt-url mqtt://{broker}")
+    };
+    format!(
+        "\nkinesis-edge is running on this machine only. Ctrl-C stops it.\n\n\
+         \x20 MQTT broker      mqtt://{broker} (3.1.1 and 5, no password)\n\
+         \x20 Firehose         {endpoint} (a stand-in; nothing leaves this machine)\n\
+         \x20 default stream   {arn}\n\
+         \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), every {interval} s\n\n\
+         Try in another terminal:\n\n\
+         \x20 {program} send{url} 'hello from the edge'\n\n\
+         \x20 mosquitto_sub -h {host} -p {port} -t {prefix}/message/status &\n\
+         \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message -m '{{\"request\": {{\"data\": \"hello\"}}, \"id\": \"1\"}}'\n\
+         \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message/binary/2 -m 'as it is'\n\n\
+         \x20 cat {folder}/*/*/*/*/*\n\n",
+        arn = parameters.default_delivery_stream_arn,
+        interval = parameters.publish_interval.as_secs(),
+    )
+}

@@ -1,0 +1,60 @@
+//! The subcommands, one file each. They put the library together and talk to the person at the
+//! terminal; what the connector does is in the library.
+
+#[cfg(feature = "local")]
+mod local;
+mod run;
+mod send;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use kinesis_edge::parameters::Faults;
+
+/// Exit status of a faulty configuration; restarting does not help.
+const EXIT_CONFIGURATION: u8 = 2;
+
+/// The whole command line.
+pub fn command_line() -> Command {
+    let command = Command::new("kinesis-edge")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Sends data from local MQTT apps to Amazon Data Firehose")
+        .long_about(
+            "Sends data from local MQTT apps to Amazon Data Firehose, and tells each app what became of \
+             its records. It takes the place of the AWS IoT Greengrass Kinesis Firehose connector: topics, \
+             payloads and parameters are the same.",
+        )
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(run::command());
+    #[cfg(feature = "local")]
+    let command = command.subcommand(local::command());
+    command.subcommand(send::command())
+}
+
+/// Runs the subcommand that was asked for.
+pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    match matches.subcommand() {
+        Some(("run", matches)) => run::execute(matches).await,
+        #[cfg(feature = "local")]
+        Some(("local", matches)) => local::execute(matches).await,
+        Some(("send", matches)) => send::execute(matches).await,
+        _ => Err(anyhow::anyhow!("no such command; see --help")),
+    }
+}
+
+/// Tells every fault of a configuration.
+fn report(faults: &Faults) -> ExitCode {
+    eprintln!("{faults}");
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Exit status after a stop: 0 where everything was delivered and reported.
+fn exit_code(leftover: kinesis_edge::connector::Leftover) -> ExitCode {
+    if leftover.is_nothing() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}

@@ -1,0 +1,52 @@
+//! `kinesis-edge run`: the connector.
+
+use std::process::ExitCode;
+
+use clap::{ArgMatches, Command};
+use kinesis_edge::connector::Connector;
+use kinesis_edge::destination::{Firehose, FirehoseSettings};
+use kinesis_edge::parameters;
+use kinesis_edge::telemetry::{self, ServiceManager};
+
+use super::{EXIT_CONFIGURATION, exit_code, report, signals};
+
+pub fn command() -> Command {
+    Command::new("run")
+        .about("Runs the connector")
+        .long_about(
+            "Runs the connector until SIGTERM or SIGINT. Each parameter is a flag or the environment \
+             variable of the same name; a flag wins, and empty means unset. Credentials and endpoints of \
+             AWS come from where the AWS SDKs look for them: AWS_* variables, profiles, the container or \
+             instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
+             Exit status: 0 when everything was delivered and reported, 1 when something was left, \
+             2 for a faulty configuration.",
+        )
+        .args(parameters::args())
+}
+
+pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let parameters = match parameters::load(matches) {
+        Ok(parameters) => parameters,
+        Err(faults) => return Ok(report(&faults)),
+    };
+    telemetry::init_logs(parameters.log_format, &[]);
+    let stop = signals::stop_requested()?;
+    let destination = Firehose::new(FirehoseSettings::default()).await;
+    let connector =
+        match Connector::new(&parameters, destination, ServiceManager::from_environment()) {
+            Ok(connector) => connector,
+            Err(error) => {
+                eprintln!("The TLS files for the broker cannot be used: {error}");
+                return Ok(ExitCode::from(EXIT_CONFIGURATION));
+            }
+        };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        stream = %parameters.default_delivery_stream_arn,
+        topic_prefix = parameters.topic_prefix,
+        publish_interval_s = parameters.publish_interval.as_secs(),
+        connector_version = parameters.connector_version.number(),
+        "starting"
+    );
+    Ok(exit_code(connector.run(stop).await))
+}

@@ -1,0 +1,176 @@
+//! Wiring and lifetime: what is made from the parameters, and how it starts, runs, drains and
+//! stops. One task owns the MQTT session and intake; each stream has a worker task.
+
+mod run;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::batch::BATCH_MAX_RECORDS;
+use crate::delivery::{Deadline, WorkerSettings};
+use crate::destination::Destination;
+use crate::intake::{Intake, IntakeSettings};
+use crate::memory::MemoryPlan;
+use crate::mqtt::{
+    Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles,
+    client_config,
+};
+use crate::parameters::{MqttParameters, MqttVersion, Parameters};
+use crate::queue::MemoryBudget;
+use crate::request::{Decoder, Topics};
+use crate::status::{Publisher, PublisherSettings, Shape};
+use crate::telemetry::ServiceManager;
+
+/// Messages that an MQTT 5 broker may have under way to us un-acknowledged: enough for a few
+/// reads' worth, so that the broker does not wait for us, and few enough to hold.
+const RECEIVE_MAXIMUM: u16 = 1000;
+
+/// Longest silence towards the broker, in seconds.
+const KEEP_ALIVE_SECONDS: u16 = 30;
+
+/// The connector, made and not started.
+pub struct Connector<D> {
+    /// The way in, and out for statuses.
+    session: Session,
+    /// Makes records of messages.
+    intake: Intake,
+    /// Statuses that wait for the session.
+    statuses: Publisher,
+    /// Where statuses are published.
+    status_topic: Arc<str>,
+    /// Where records go.
+    destination: D,
+    /// How they go.
+    worker_settings: WorkerSettings,
+    /// Rung by workers when a queue got room.
+    room: Arc<Notify>,
+    /// Tells workers when the time to stop is over.
+    deadline: watch::Sender<Deadline>,
+    /// One for each stream; each ends with the number of records it left undelivered.
+    workers: JoinSet<usize>,
+    /// How long a stop may drain.
+    shutdown_timeout: std::time::Duration,
+    /// Told that the connector is ready, lives, and stops.
+    service_manager: ServiceManager,
+}
+
+/// What a stop left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Leftover {
+    /// Records that ended as `ConnectorStopped`.
+    pub records: usize,
+    /// Statuses that the broker did not take any more.
+    pub statuses: usize,
+}
+
+impl Leftover {
+    /// Whether everything was delivered and reported.
+    pub fn is_nothing(self) -> bool {
+        self == Leftover::default()
+    }
+}
+
+impl<D: Destination> Connector<D> {
+    /// A connector as the parameters say.
+    ///
+    /// # Errors
+    /// Where the TLS files cannot be used.
+    pub fn new(
+        parameters: &Parameters,
+        destination: D,
+        service_manager: ServiceManager,
+    ) -> Result<Self, TlsError> {
+        let topics = Topics::new(&parameters.topic_prefix);
+        let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
+        let plan = MemoryPlan::of(parameters.memory_size_bytes);
+        let batches = parameters.connector_version.batches();
+        let statuses = Publisher::new(PublisherSettings {
+            shape: if batches { Shape::List } else { Shape::Single },
+            document_max_bytes: parameters.status_max_bytes,
+            backlog_max_bytes: plan.statuses_bytes,
+        });
+        let records_per_second = parameters.rate_limits.records_per_second;
+        let intake = Intake::new(
+            Decoder::new(topics.clone(), parameters.status_max_bytes),
+            IntakeSettings {
+                default_stream: parameters.default_delivery_stream_arn.clone(),
+                partitions: parameters.partitions,
+                queue_size: parameters.queue_size,
+                when_full: parameters.when_full,
+                full_batch_records: records_per_second.map_or(BATCH_MAX_RECORDS, |limit| {
+                    BATCH_MAX_RECORDS.min(limit.get() as usize)
+                }),
+            },
+            MemoryBudget::new(plan.queues_bytes),
+            statuses.clone(),
+            Instant::now(),
+        );
+        Ok(Connector {
+            session,
+            intake,
+            statuses,
+            status_topic: topics.status().into(),
+            destination,
+            worker_settings: WorkerSettings {
+                // Version 1 sends each record at once, whatever the interval says.
+                publish_interval: if batches {
+                    parameters.publish_interval
+                } else {
+                    std::time::Duration::ZERO
+                },
+                publish_when_full: parameters.publish_when_full,
+                record_max_age: parameters.record_max_age,
+                rate_limits: parameters.rate_limits,
+                version_1_messages: !batches,
+            },
+            room: Arc::new(Notify::new()),
+            deadline: watch::channel(None).0,
+            workers: JoinSet::new(),
+            shutdown_timeout: parameters.shutdown_timeout,
+            service_manager,
+        })
+    }
+}
+
+/// How a session with the parameters' broker is made.
+///
+/// # Errors
+/// Where the TLS files cannot be used.
+pub fn session_settings(
+    mqtt: &MqttParameters,
+    filters: Vec<String>,
+) -> Result<SessionSettings, TlsError> {
+    let files = TlsFiles {
+        ca: mqtt.ca_file.clone(),
+        client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
+    };
+    Ok(SessionSettings {
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        tls: mqtt
+            .tls
+            .then(|| client_config(&files, mqtt.port))
+            .transpose()?,
+        client_id: mqtt.client_id.clone(),
+        credentials: mqtt.username.clone().map(|username| Credentials {
+            username,
+            password: mqtt
+                .password
+                .as_ref()
+                .map(|password| password.reveal().to_owned())
+                .unwrap_or_default(),
+        }),
+        protocol: match mqtt.version {
+            MqttVersion::Auto => ProtocolChoice::Auto,
+            MqttVersion::V5 => ProtocolChoice::Only(Protocol::V5),
+            MqttVersion::V311 => ProtocolChoice::Only(Protocol::V311),
+        },
+        clean: false,
+        filters,
+        receive_maximum: RECEIVE_MAXIMUM,
+        keep_alive_seconds: KEEP_ALIVE_SECONDS,
+    })
+}

@@ -1,0 +1,10 @@
+//! Delivery: when a stream publishes, how it paces and backs off, and what happens to each
+//! outcome. One [`Worker`] per stream, so that a stream that is slow, throttled or gone delays
+//! no other.
+
+mod backoff;
+mod pace;
+mod schedule;
+mod worker;
+
+pub use worker::{Deadline, Worker, WorkerSettings};

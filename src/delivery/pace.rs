@@ -1,0 +1,87 @@
+//! The rate limits of one stream, on governor: records, bytes and requests per second.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+use crate::parameters::RateLimits;
+
+/// Makes calls wait so that a stream keeps its limits over time. Cheap to clone; clones share the
+/// limits.
+#[derive(Clone)]
+pub struct Pace {
+    /// `None` where the limit is not set.
+    records: Option<Arc<Limiter>>,
+    bytes: Option<Arc<Limiter>>,
+    requests: Option<Arc<Limiter>>,
+}
+
+struct Limiter {
+    /// Holds one second's worth at most.
+    limiter: DefaultDirectRateLimiter,
+    /// That second's worth.
+    per_second: NonZeroU32,
+}
+
+impl Limiter {
+    fn new(per_second: NonZeroU32) -> Arc<Self> {
+        Arc::new(Limiter {
+            limiter: RateLimiter::direct(Quota::per_second(per_second)),
+            per_second,
+        })
+    }
+
+    /// Waits until `cells` are free. More than a second's worth, such as a record larger than the
+    /// bytes of a second, is waited for in parts.
+    async fn pay(&self, cells: usize) {
+        let mut left = cells;
+        while left > 0 {
+            let part = u32::try_from(left)
+                .unwrap_or(u32::MAX)
+                .min(self.per_second.get());
+            if let Some(part) = NonZeroU32::new(part) {
+                // Refused only for more than a second's worth, which a part never is.
+                let _ = self.limiter.until_n_ready(part).await;
+            }
+            left -= part as usize;
+        }
+    }
+}
+
+impl Pace {
+    /// The limits given, each full at the start.
+    pub fn new(limits: &RateLimits) -> Self {
+        Pace {
+            records: limits.records_per_second.map(Limiter::new),
+            bytes: limits.bytes_per_second.map(Limiter::new),
+            requests: limits.requests_per_second.map(Limiter::new),
+        }
+    }
+
+    /// Whether there is any limit.
+    pub fn is_limited(&self) -> bool {
+        self.records.is_some() || self.bytes.is_some() || self.requests.is_some()
+    }
+
+    /// Most records of one call: a second's worth, so that the limit holds within seconds and
+    /// not only on average.
+    pub fn batch_records(&self) -> usize {
+        self.records
+            .as_ref()
+            .map_or(usize::MAX, |limiter| limiter.per_second.get() as usize)
+    }
+
+    /// Waits until a call of this many records and bytes of data may be made.
+    pub async fn pay(&self, records: usize, bytes: usize) {
+        for (limiter, cells) in [
+            (&self.requests, 1),
+            (&self.records, records),
+            (&self.bytes, bytes),
+        ] {
+            if let Some(limiter) = limiter {
+                limiter.pay(cells).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! The worker of one stream: takes batches when they are due, calls the destination, and settles
+//! each record by its outcome.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id as CallId, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::backoff::Backoff;
+use super::pace::Pace;
+use super::schedule::Schedule;
+use crate::batch::{self, Batch, BatchLimits};
+use crate::code::Code;
+use crate::destination::{CallError, Destination, Outcome, ServiceError};
+use crate::parameters::RateLimits;
+use crate::queue::{Record, Stream};
+use crate::status::{Publisher, Verdict};
+
+/// Calls with batches that one stream has under way at a time.
+const PARALLEL_BATCHES: usize = 16;
+
+/// Calls with single records that one stream has under way at a time.
+const PARALLEL_RECORDS: usize = 128;
+
+/// Shortest time between two log lines about the state of one stream.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// How delivery goes; the same for every stream.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// `PUBLISH_INTERVAL`; zero sends each record in a call of its own.
+    pub publish_interval: Duration,
+    /// `PUBLISH_WHEN_FULL`.
+    pub publish_when_full: bool,
+    /// `RECORD_MAX_AGE`.
+    pub record_max_age: Option<Duration>,
+    /// `MAX_…_PER_SECOND`.
+    pub rate_limits: RateLimits,
+    /// Version 1 wraps errors of the service in the words of its AWS library.
+    pub version_1_messages: bool,
+}
+
+/// When the time to stop is over; `None` while the connector runs.
+pub type Deadline = Option<Instant>;
+
+/// Delivers the records of one stream.
+pub struct Worker<D> {
+    /// Where the records wait.
+    stream: Arc<Stream>,
+    /// Where they go.
+    destination: D,
+    /// Where their outcomes go.
+    statuses: Publisher,
+    /// Rung when the queue got room: intake may be waiting for it.
+    room: Arc<Notify>,
+    /// Set when the connector stops: send what there is until then.
+    deadline: watch::Receiver<Deadline>,
+    /// As configured.
+    settings: WorkerSettings,
+    /// Limits of one call of this stream.
+    limits: BatchLimits,
+    /// When records are due.
+    schedule: Schedule,
+    /// How long failures make it wait.
+    backoff: Backoff,
+    /// The rate limits.
+    pace: Pace,
+    /// The wait for the rate limits before the next call.
+    paying: Option<Payment>,
+    /// What was paid for and not sent yet.
+    paid: Option<Batch>,
+    /// Calls under way.
+    calls: JoinSet<Result<Vec<Outcome>, CallError>>,
+    /// Their records: kept here, so that not even a panic inside a call loses them.
+    in_flight: HashMap<CallId, Flight>,
+    /// The code of the trouble that was logged last, and when: changes are logged, not
+    /// repetitions, and a stream that flaps does not fill the log.
+    logged: (Option<String>, Option<Instant>),
+}
+
+/// Waiting for the rate limits; ends with what was paid for.
+type Payment = Pin<Box<dyn Future<Output = Batch> + Send>>;
+
+/// A call under way.
+struct Flight {
+    /// Its records, in the order of the call.
+    records: Vec<Record>,
+    /// The back-off's generation at its start.
+    generation: u64,
+}
+
+impl<D: Destination> Worker<D> {
+    /// A worker for `stream`. `room` is rung whenever the queue got room.
+    pub fn new(
+        stream: Arc<Stream>,
+        destination: D,
+        statuses: Publisher,
+        room: Arc<Notify>,
+        deadline: watch::Receiver<Deadline>,
+        settings: WorkerSettings,
+    ) -> Self {
+        let pace = Pace::new(&settings.rate_limits);
+        let single = settings.publish_interval.is_zero();
+        let limits = BatchLimits::of_service(stream.arn.stream_name().len())
+            .with_records(if single { 1 } else { pace.batch_records() });
+        Worker {
+            schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),
+            limits,
+            backoff: Backoff::default(),
+            pace,
+            paying: None,
+            paid: None,
+            calls: JoinSet::new(),
+            in_flight: HashMap::new(),
+            logged: (None, None),
+            stream,
+            destination,
+            statuses,
+            room,
+            deadline,
+            settings,
+        }
+    }
+
+    /// Delivers until told to end; returns how many records were left undelivered then.
+    pub async fn run(mut self) -> usize {
+        loop {
+            let now = Instant::now();
+            let deadline = *self.deadline.borrow_and_update();
+            if let Some(deadline) = deadline {
+                self.schedule.rush();
+                if deadline <= now {
+                    return self.give_up().await;
+                }
+            }
+            self.expire(now);
+            self.start_calls(now);
+            let ends = deadline.is_some() || self.stream.is_forgotten();
+            if ends && self.stream.queue().is_empty() {
+                return 0;
+            }
+            self.wait(now, deadline).await;
+        }
+    }
+
+    /// Waits for whatever may change what there is to do.
+    async fn wait(&mut self, now: Instant, deadline: Deadline) {
+        let next = self.next_instant(now, deadline);
+        tokio::select! {
+            Some(ended) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
+                self.settle(ended);
+                // Whatever else has ended by now is settled in the same round.
+                while let Some(ended) = self.calls.try_join_next_with_id() {
+                    self.settle(ended);
+                }
+            }
+            batch = paid(&mut self.paying), if self.paying.is_some() => {
+                self.paying = None;
+                self.paid = Some(batch);
+            }
+            () = self.stream.wake.notified() => {}
+            () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
+            Ok(()) = self.deadline.changed() => {}
+        }
+    }
+
+    /// The next instant at which something is to be done without anything else happening.
+    fn next_instant(&self, now: Instant, deadline: Deadline) -> Option<Instant> {
+        let queue = self.stream.queue();
+        let expiry = self
+            .settings
+            .record_max_age
+            .and_then(|age| Some(queue.oldest_bound()? + age));
+        let backoff = if queue.waiting() > 0 {
+            self.backoff.until(now)
+        } else {
+            None
+        };
+        drop(queue);
+        [self.schedule.ends(), backoff, expiry, deadline]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Starts every call that is due and allowed.
+    fn start_calls(&mut self, now: Instant) {
+        loop {
+            let queue = self.stream.queue();
+            self.schedule.observe(queue.waiting(), now);
+            let planned = batch::next(queue.waiting_sizes(), self.limits);
+            drop(queue);
+            if planned.records == 0
+                || !self.schedule.is_due(planned)
+                || self.backoff.until(now).is_some()
+                || self.in_flight.len() >= self.parallel_calls()
+                || self.paying.is_some()
+            {
+                return;
+            }
+            let batch = if !self.pace.is_limited() {
+                planned
+            } else if let Some(paid) = self.paid.take() {
+                // Expiry or drop-oldest may have shortened the queue since.
+                Batch {
+                    records: paid.records.min(planned.records),
+                    ..planned
+                }
+            } else {
+                let pace = self.pace.clone();
+                self.paying = Some(Box::pin(async move {
+                    pace.pay(planned.records, planned.data_bytes).await;
+                    planned
+                }));
+                return;
+            };
+            self.start_call(batch);
+        }
+    }
+
+    fn parallel_calls(&self) -> usize {
+        if self.backoff.is_probing() {
+            1
+        } else if self.settings.publish_interval.is_zero() {
+            PARALLEL_RECORDS
+        } else {
+            PARALLEL_BATCHES
+        }
+    }
+
+    fn start_call(&mut self, batch: Batch) {
+        let records = self.stream.queue().take(batch.records);
+        self.schedule.sent(records.len());
+        let data: Vec<_> = records.iter().map(|record| record.data.clone()).collect();
+        let (destination, stream) = (self.destination.clone(), Arc::clone(&self.stream));
+        let single = self.settings.publish_interval.is_zero();
+        let call = self.calls.spawn(async move {
+            if single && let [record] = data.as_slice() {
+                let outcome = destination.put_record(&stream.arn, record.clone()).await?;
+                return Ok(vec![outcome]);
+            }
+            destination.put_batch(&stream.arn, data).await
+        });
+        let generation = self.backoff.generation();
+        self.in_flight.insert(
+            call.id(),
+            Flight {
+                records,
+                generation,
+            },
+        );
+    }
+
+    /// Ends a call: statuses for what is final, the back of the queue for what is not.
+    fn settle(&mut self, ended: Result<(CallId, Result<Vec<Outcome>, CallError>), JoinError>) {
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, result),
+            Err(error) => (error.id(), Err(panicked(&error))),
+        };
+        let Some(Flight {
+            records,
+            generation,
+        }) = self.in_flight.remove(&id)
+        else {
+            return;
+        };
+        let outcomes = match result {
+            Ok(outcomes) => outcomes,
+            Err(CallError { retryable, error }) => {
+                let each = if retryable {
+                    Outcome::Retry(error)
+                } else {
+                    Outcome::Failed(error)
+                };
+                vec![each; records.len()]
+            }
+        };
+        self.note(&outcomes, generation);
+        self.finish(records, &outcomes);
+    }
+
+    /// Publishes what is final and puts back what is not.
+    fn finish(&self, records: Vec<Record>, outcomes: &[Outcome]) {
+        let (mut finished, mut retry) = (Vec::with_capacity(records.len()), Vec::new());
+        for (record, outcome) in records.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Retry(_) => retry.push(record),
+                Outcome::Delivered { .. } | Outcome::Failed(_) => finished.push((record, outcome)),
+            }
+        }
+        let messages: Vec<Option<String>> = finished
+            .iter()
+            .map(|(_, outcome)| match outcome {
+                Outcome::Failed(error) => Some(self.message(error)),
+                _ => None,
+            })
+            .collect();
+        self.statuses.publish(finished.iter().zip(&messages).map(
+            |((record, outcome), message)| {
+                let verdict = match outcome {
+                    Outcome::Delivered { record_id } => Verdict::Success { record_id },
+                    Outcome::Failed(error) | Outcome::Retry(error) => Verdict::Fail {
+                        code: &error.code,
+                        message: message.as_deref().unwrap_or_default(),
+                    },
+                };
+                (record.id.as_str(), verdict)
+            },
+        ));
+        self.stream.queue().settle(finished.len(), retry);
+        self.room.notify_one();
+    }
+
+    fn message(&self, error: &ServiceError) -> String {
+        if self.settings.version_1_messages {
+            // The words of boto3, which version 1 passed on (contract, "Output: Failure").
+            return format!(
+                "An error occurred ({}) when calling the PutRecord operation: {}",
+                error.code, error.message
+            );
+        }
+        error.message.clone()
+    }
+
+    /// Back-off and log from what a call brought.
+    fn note(&mut self, outcomes: &[Outcome], generation: u64) {
+        let now = Instant::now();
+        let retried = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
+            .count();
+        if retried == 0 {
+            self.backoff.succeeded();
+        } else if retried < outcomes.len() {
+            self.backoff.partly_failed(now, fastrand::f64());
+        } else {
+            self.backoff.failed(generation, now, fastrand::f64());
+        }
+        let trouble = outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Failed(error) | Outcome::Retry(error) => Some((error, retried)),
+            Outcome::Delivered { .. } => None,
+        });
+        self.log_change(trouble, outcomes.len(), now);
+    }
+
+    fn log_change(
+        &mut self,
+        trouble: Option<(&ServiceError, usize)>,
+        records: usize,
+        now: Instant,
+    ) {
+        let code = trouble.map(|(error, _)| error.code.clone());
+        let (logged, at) = &self.logged;
+        let recently = at.is_some_and(|at| now.duration_since(at) < LOG_PAUSE);
+        if code == *logged || recently {
+            return;
+        }
+        match trouble {
+            Some((error, retried)) => tracing::warn!(
+                stream = %self.stream.arn,
+                records,
+                retried,
+                error.code = %error.code,
+                error.message = %error.message,
+                "{}",
+                if retried > 0 { "delivery is in trouble; the records are kept and sent again" }
+                else { "records failed for good; someone has to act" },
+            ),
+            None => tracing::info!(stream = %self.stream.arn, records, "delivery works again"),
+        }
+        self.logged = (code, Some(now));
+    }
+
+    fn expire(&mut self, now: Instant) {
+        let Some(max_age) = self.settings.record_max_age else {
+            return;
+        };
+        let old = self.stream.queue().expire(now, max_age);
+        if old.is_empty() {
+            return;
+        }
+        let message = format!(
+            "not delivered within {} s (RECORD_MAX_AGE)",
+            max_age.as_secs()
+        );
+        self.fail_all(&old, Code::Expired, &message);
+        tracing::warn!(stream = %self.stream.arn, records = old.len(), error.code = %Code::Expired, "{message}");
+        drop(old);
+        self.room.notify_one();
+    }
+
+    /// The time to stop is over: what has not been delivered by now is reported as such.
+    async fn give_up(mut self) -> usize {
+        self.calls.abort_all();
+        // An answer that is here already counts, however late it is read.
+        while let Some(ended) = self.calls.join_next_with_id().await {
+            if ended.is_ok() {
+                self.settle(ended);
+            }
+        }
+        let mut left: Vec<Record> = self
+            .in_flight
+            .drain()
+            .flat_map(|(_, flight)| flight.records)
+            .collect();
+        let in_flight = left.len();
+        let mut queue = self.stream.queue();
+        queue.settle(in_flight, Vec::new());
+        left.extend(queue.drain());
+        drop(queue);
+        self.fail_all(
+            &left,
+            Code::ConnectorStopped,
+            "the connector stopped before the record was known to be delivered",
+        );
+        left.len()
+    }
+
+    fn fail_all(&self, records: &[Record], code: Code, message: &str) {
+        self.statuses.publish(records.iter().map(|record| {
+            (
+                record.id.as_str(),
+                Verdict::Fail {
+                    code: code.as_str(),
+                    message,
+                },
+            )
+        }));
+    }
+}
+
+async fn paid(paying: &mut Option<Payment>) -> Batch {
+    match paying {
+        Some(payment) => payment.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A panic inside a call leaves its records in the unknown, as a lost answer does.
+fn panicked(error: &JoinError) -> CallError {
+    CallError {
+        retryable: true,
+        error: ServiceError::new("InternalError", error.to_string()),
+    }
+}

@@ -1,0 +1,333 @@
+//! Amazon Data Firehose: PutRecordBatch and PutRecord through the AWS SDK, one client per region.
+//! The only room that knows the SDK.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_firehose::Client;
+use aws_sdk_firehose::config::Credentials;
+use aws_sdk_firehose::config::http::HttpResponse;
+use aws_sdk_firehose::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::primitives::Blob;
+use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
+use bytes::Bytes;
+
+use super::classify::is_retryable;
+use super::{CallError, Destination, Outcome, ServiceError};
+use crate::arn::DeliveryStreamArn;
+use crate::batch;
+
+/// How Firehose is reached.
+#[derive(Debug, Clone)]
+pub struct FirehoseSettings {
+    /// How long a TCP and TLS connection may take.
+    pub connect_timeout: Duration,
+    /// How long a call of no size may take, from its start to the whole answer.
+    pub call_timeout: Duration,
+    /// The slowest link that is still used, in bytes per second: a call gets its size divided by
+    /// this on top of `call_timeout`, so that 4 MiB pass where 4 kB do.
+    pub slowest_link: usize,
+    /// A stand-in to talk to, with made-up credentials; `None` for the SDK's own chain of
+    /// environment, profile, container and instance.
+    pub stand_in: Option<String>,
+}
+
+impl Default for FirehoseSettings {
+    fn default() -> Self {
+        FirehoseSettings {
+            connect_timeout: Duration::from_secs(10),
+            call_timeout: Duration::from_secs(20),
+            slowest_link: 8 * 1024,
+            stand_in: None,
+        }
+    }
+}
+
+impl FirehoseSettings {
+    fn timeout_of(&self, body_bytes: usize) -> Duration {
+        self.call_timeout
+            + Duration::from_secs_f64(body_bytes as f64 / self.slowest_link.max(1) as f64)
+    }
+}
+
+/// The Firehose destination. Cheap to clone; clones share their clients.
+#[derive(Debug, Clone)]
+pub struct Firehose {
+    /// Shared by all clones.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Credentials, HTTP client and endpoints, the same for every region.
+    sdk: SdkConfig,
+    /// One client per region, made on first use: the region comes from a stream's ARN.
+    clients: Mutex<HashMap<String, Client>>,
+    /// Timeouts.
+    settings: FirehoseSettings,
+}
+
+impl Firehose {
+    /// Reads the SDK's configuration: the `AWS_*` variables, profiles, endpoints. Credentials are
+    /// looked for at the first call, not here.
+    ///
+    /// Retries of the SDK are off: it repeats whole calls from a token bucket that an outage
+    /// empties, while delivery repeats exactly what failed, at its own pace.
+    pub async fn new(settings: FirehoseSettings) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(settings.connect_timeout)
+            .disable_read_timeout()
+            .disable_operation_timeout()
+            .disable_operation_attempt_timeout()
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            // On links of a few kB/s it takes slow uploads for stalled ones.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // Each ARN brings its own; this one keeps the SDK from asking the instance for it.
+            .region(Region::from_static("us-east-1"));
+        if let Some(url) = &settings.stand_in {
+            loader = loader
+                .endpoint_url(url)
+                .credentials_provider(Credentials::for_stand_in());
+        }
+        Firehose {
+            inner: Arc::new(Inner {
+                sdk: loader.load().await,
+                clients: Mutex::new(HashMap::new()),
+                settings,
+            }),
+        }
+    }
+
+    fn client(&self, region: &str) -> Client {
+        let mut clients = self
+            .inner
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(region) {
+            return client.clone();
+        }
+        let config = aws_sdk_firehose::config::Builder::from(&self.inner.sdk)
+            .region(Region::new(region.to_owned()))
+            .build();
+        let client = Client::from_conf(config);
+        clients.insert(region.to_owned(), client.clone());
+        client
+    }
+
+    /// Bounds one attempt by its size: see [`FirehoseSettings::slowest_link`].
+    async fn bounded<T>(
+        &self,
+        body_bytes: usize,
+        call: impl Future<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let limit = self.inner.settings.timeout_of(body_bytes);
+        tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+            Err(CallError {
+                retryable: true,
+                error: ServiceError::new(
+                    "Timeout",
+                    format!("no answer within {:.1} s", limit.as_secs_f64()),
+                ),
+            })
+        })
+    }
+}
+
+/// Credentials of a stand-in that does not check them.
+trait StandIn {
+    fn for_stand_in() -> Self;
+}
+
+impl StandIn for Credentials {
+    fn for_stand_in() -> Self {
+        Credentials::new(
+            "made-up-key",
+            "made-up-secret",
+            None,
+            None,
+            "kinesis-edge-local",
+        )
+    }
+}
+
+impl Destination for Firehose {
+    async fn put_batch(
+        &self,
+        stream: &DeliveryStreamArn,
+        records: Vec<Bytes>,
+    ) -> Result<Vec<Outcome>, CallError> {
+        let count = records.len();
+        let body_bytes = records
+            .iter()
+            .map(|data| batch::body_bytes(data.len()))
+            .sum();
+        let records = records
+            .into_iter()
+            .map(record)
+            .collect::<Result<Vec<_>, _>>()?;
+        let call = self
+            .client(stream.region())
+            .put_record_batch()
+            .delivery_stream_name(stream.stream_name())
+            .set_records(Some(records))
+            .send();
+        let output = self
+            .bounded(body_bytes, async { call.await.map_err(call_error) })
+            .await?;
+        let mut entries = output.request_responses.into_iter();
+        Ok((0..count).map(|_| outcome(entries.next())).collect())
+    }
+
+    async fn put_record(
+        &self,
+        stream: &DeliveryStreamArn,
+        data: Bytes,
+    ) -> Result<Outcome, CallError> {
+        let body_bytes = batch::body_bytes(data.len());
+        let call = self
+            .client(stream.region())
+            .put_record()
+            .delivery_stream_name(stream.stream_name())
+            .record(record(data)?)
+            .send();
+        let output = self
+            .bounded(body_bytes, async { call.await.map_err(call_error) })
+            .await?;
+        Ok(Outcome::Delivered {
+            record_id: output.record_id,
+        })
+    }
+}
+
+/// The SDK's record around the same bytes, not a copy of them.
+fn record(data: Bytes) -> Result<Record, CallError> {
+    Record::builder()
+        .data(Blob::from_maybe_shared(data))
+        .build()
+        .map_err(|error| CallError {
+            retryable: false,
+            error: ServiceError::new("InvalidArgumentException", error.to_string()),
+        })
+}
+
+/// What an entry of the answer says. An entry that is missing, or says neither, leaves the record
+/// in the unknown: it is sent again, at the price of a possible duplicate.
+fn outcome(entry: Option<PutRecordBatchResponseEntry>) -> Outcome {
+    let Some(entry) = entry else {
+        return Outcome::Retry(ServiceError::new(
+            "MissingResponseEntry",
+            "the answer has fewer entries than the call had records",
+        ));
+    };
+    match (entry.record_id, entry.error_code) {
+        (Some(record_id), None) => Outcome::Delivered { record_id },
+        (_, Some(code)) => {
+            let retryable = is_retryable(&code);
+            let error = ServiceError::new(code, entry.error_message.unwrap_or_default());
+            if retryable {
+                Outcome::Retry(error)
+            } else {
+                Outcome::Failed(error)
+            }
+        }
+        (None, None) => Outcome::Retry(ServiceError::new(
+            "MissingResponseEntry",
+            "the answer names neither a record id nor an error for this record",
+        )),
+    }
+}
+
+/// What a failed call says: the service's code where it answered, else what happened on the way.
+fn call_error<E>(error: SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match &error {
+        SdkError::ServiceError(context) => {
+            let status = context.raw().status().as_u16();
+            let meta = context.err().meta();
+            let code = meta
+                .code()
+                .map_or_else(|| format!("HTTP{status}"), str::to_owned);
+            let message = meta.message().map_or_else(
+                || format!("the service answered with HTTP status {status}"),
+                str::to_owned,
+            );
+            CallError {
+                retryable: status >= 500 || is_retryable(&code),
+                error: ServiceError::new(code, message),
+            }
+        }
+        SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
+        SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
+        SdkError::ResponseError(_) => on_the_way("UnreadableResponse", &error),
+        // No credentials, no usable endpoint: nothing was sent and nothing is wrong with the record.
+        _ => on_the_way("RequestNotSent", &error),
+    }
+}
+
+fn on_the_way<E>(code: &str, error: &SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    CallError {
+        retryable: true,
+        error: ServiceError::new(code, DisplayErrorContext(error).to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_gets_time_by_its_size() {
+        let settings = FirehoseSettings::default();
+        assert_eq!(settings.timeout_of(0), Duration::from_secs(20));
+        assert_eq!(
+            settings.timeout_of(4 * 1024 * 1024),
+            Duration::from_secs(20 + 512)
+        );
+    }
+
+    #[test]
+    fn entries() {
+        let entry = |id: Option<&str>, code: Option<&str>| {
+            PutRecordBatchResponseEntry::builder()
+                .set_record_id(id.map(str::to_owned))
+                .set_error_code(code.map(str::to_owned))
+                .build()
+        };
+        assert_eq!(
+            outcome(Some(entry(Some("r"), None))),
+            Outcome::Delivered {
+                record_id: "r".into()
+            }
+        );
+        let retry = |outcome| matches!(outcome, Outcome::Retry(_));
+        assert!(retry(outcome(None)));
+        assert!(retry(outcome(Some(entry(None, None)))));
+        assert!(retry(outcome(Some(entry(
+            None,
+            Some("ServiceUnavailableException")
+        )))));
+        assert!(retry(outcome(Some(entry(
+            Some("r"),
+            Some("InternalFailure")
+        )))));
+        assert!(matches!(
+            outcome(Some(entry(None, Some("InvalidArgumentException")))),
+            Outcome::Failed(_)
+        ));
+    }
+}

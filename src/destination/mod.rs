@@ -1,0 +1,82 @@
+//! Where records leave for: the interface every destination has, and Amazon Data Firehose behind
+//! it. A destination makes single attempts; when to try again is delivery's business.
+
+mod classify;
+mod firehose;
+
+use std::fmt;
+use std::future::Future;
+
+use bytes::Bytes;
+
+pub use firehose::{Firehose, FirehoseSettings};
+
+use crate::arn::DeliveryStreamArn;
+
+/// What a service says when something fails, passed through to the status document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceError {
+    /// The service's own code where there was an answer, e.g. `ResourceNotFoundException`; else
+    /// the kind of trouble on the way, e.g. `Timeout`.
+    pub code: String,
+    /// For a person.
+    pub message: String,
+}
+
+impl ServiceError {
+    /// An error from its code and message.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        ServiceError {
+            code: code.into(),
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+/// What became of one record of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The service has it, under this id. Never sent again.
+    Delivered {
+        /// The id that the service gave.
+        record_id: String,
+    },
+    /// The service will not take it, now or later.
+    Failed(ServiceError),
+    /// Not taken, or not known to be: to be sent again.
+    Retry(ServiceError),
+}
+
+/// A call that failed as a whole: its error holds for every record in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct CallError {
+    /// Whether sending the same again may help.
+    pub retryable: bool,
+    /// What the service said, or what happened on the way.
+    pub error: ServiceError,
+}
+
+/// A service that takes records.
+pub trait Destination: Clone + Send + Sync + 'static {
+    /// Sends records in one call, within the limits of [`crate::batch`]. The outcomes are as many
+    /// as the records and in their order.
+    fn put_batch(
+        &self,
+        stream: &DeliveryStreamArn,
+        records: Vec<Bytes>,
+    ) -> impl Future<Output = Result<Vec<Outcome>, CallError>> + Send;
+
+    /// Sends a single record in a call of its own.
+    fn put_record(
+        &self,
+        stream: &DeliveryStreamArn,
+        record: Bytes,
+    ) -> impl Future<Output = Result<Outcome, CallError>> + Send;
+}

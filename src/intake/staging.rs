@@ -1,0 +1,146 @@
+//! Records of one stream between decoding and their queue, gathered so that many small ones share
+//! one allocation. The packet they came in is let go of: a record that stays long would hold all
+//! that was read with it, records of other streams too.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::mqtt::AckToken;
+use crate::queue::Id;
+
+/// From this size on a record is no longer copied: its packet is hardly larger than it.
+const SHARE_FROM_BYTES: usize = 32 * 1024;
+
+/// A record that is ready for its queue.
+#[derive(Debug)]
+pub(super) struct Staged {
+    /// The record.
+    pub data: Bytes,
+    /// Maps its status back.
+    pub id: Id,
+    /// What its message is owed.
+    pub ack: Option<AckToken>,
+}
+
+impl Staged {
+    /// What it takes beside its bookkeeping, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.data.len() + self.id.as_str().len()
+    }
+
+    /// Gives it memory of its own, as it may stay longer than those it came with.
+    pub fn detach(&mut self) {
+        self.data = Bytes::copy_from_slice(&self.data);
+        self.id = Id::from(self.id.as_str());
+    }
+}
+
+/// Gathers the records of one stream.
+#[derive(Debug, Default)]
+pub(super) struct Staging {
+    /// Ids and small records, one behind the other.
+    slab: BytesMut,
+    /// In order of arrival.
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Stands first in the slab.
+    id_bytes: usize,
+    data: Data,
+    ack: Option<AckToken>,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// Stands behind the id in the slab.
+    Slab(usize),
+    Own(Bytes),
+}
+
+impl Staging {
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Adds a record that is a part of its packet; `share` keeps such a part without copying.
+    pub fn add_borrowed(
+        &mut self,
+        data: &[u8],
+        id: &str,
+        ack: Option<AckToken>,
+        share: impl FnOnce(&[u8]) -> Bytes,
+    ) {
+        self.slab.extend_from_slice(id.as_bytes());
+        let data = if data.len() < SHARE_FROM_BYTES {
+            self.slab.extend_from_slice(data);
+            Data::Slab(data.len())
+        } else {
+            Data::Own(share(data))
+        };
+        self.entries.push(Entry {
+            id_bytes: id.len(),
+            data,
+            ack,
+        });
+    }
+
+    /// Adds a record that has memory of its own.
+    pub fn add_owned(&mut self, data: Vec<u8>, id: &str, ack: Option<AckToken>) {
+        self.slab.extend_from_slice(id.as_bytes());
+        self.entries.push(Entry {
+            id_bytes: id.len(),
+            data: Data::Own(Bytes::from(data)),
+            ack,
+        });
+    }
+
+    /// The records gathered, in order of arrival; nothing is left.
+    pub fn finish(&mut self) -> Vec<Staged> {
+        // A copy of the exact size: the growing buffer stays for the next round.
+        let mut slab = Bytes::copy_from_slice(&self.slab);
+        self.slab.clear();
+        if self.slab.capacity() > 4 * SHARE_FROM_BYTES {
+            self.slab = BytesMut::new();
+        }
+        self.entries
+            .drain(..)
+            .map(|entry| Staged {
+                id: Id::from_utf8(slab.split_to(entry.id_bytes)),
+                data: match entry.data {
+                    Data::Slab(bytes) => slab.split_to(bytes),
+                    Data::Own(data) => data,
+                },
+                ack: entry.ack,
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_order_and_content_whatever_the_size() {
+        let mut staging = Staging::default();
+        let large = vec![7; SHARE_FROM_BYTES];
+        staging.add_borrowed(b"small", "1", None, |_| {
+            unreachable!("small records are copied")
+        });
+        staging.add_borrowed(&large, "2", None, Bytes::copy_from_slice);
+        staging.add_owned(b"owned".to_vec(), "", None);
+        staging.add_borrowed(b"", "ü4", None, |_| unreachable!());
+        let records = staging.finish();
+        let found: Vec<_> = records
+            .iter()
+            .map(|r| (r.id.as_str(), r.data.len()))
+            .collect();
+        assert_eq!(
+            found,
+            [("1", 5), ("2", SHARE_FROM_BYTES), ("", 5), ("ü4", 0)]
+        );
+        assert_eq!(&records[0].data[..], b"small");
+        assert!(staging.is_empty() && staging.finish().is_empty());
+    }
+}

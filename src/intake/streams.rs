@@ -1,0 +1,171 @@
+//! The streams in use: opened on first use, forgotten when idle, bounded in number.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::staging::Staging;
+use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::code::Code;
+use crate::queue::Stream;
+
+/// Most streams in use at a time. Each has a worker and connections of its own.
+pub const STREAMS_MAX: usize = 128;
+
+/// After how long without records a stream is forgotten.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Where a stream stands among those in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SlotIndex(usize);
+
+/// The default stream stands first and stays.
+const DEFAULT: SlotIndex = SlotIndex(0);
+
+/// A stream in use.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// Shared with its worker.
+    pub stream: Arc<Stream>,
+    /// Records of this round on their way to the queue.
+    pub staging: Staging,
+    /// Records that wait for room.
+    pub parked: usize,
+    /// When a request last named it.
+    last_used: Instant,
+}
+
+impl Slot {
+    fn is_idle(&self) -> bool {
+        self.staging.is_empty() && self.parked == 0 && self.stream.queue().is_empty()
+    }
+}
+
+/// The streams in use.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// By [`SlotIndex`]; a hole where one was forgotten.
+    slots: Vec<Option<Slot>>,
+    /// By ARN, as requests name them.
+    by_arn: HashMap<String, SlotIndex>,
+    /// Which ARNs are accepted.
+    partitions: Partitions,
+    /// Records per stream.
+    queue_size: usize,
+    /// Opened and not handed out yet.
+    opened: Vec<Arc<Stream>>,
+}
+
+impl Streams {
+    pub fn new(
+        default: DeliveryStreamArn,
+        partitions: Partitions,
+        queue_size: usize,
+        now: Instant,
+    ) -> Self {
+        let mut streams = Streams {
+            slots: Vec::new(),
+            by_arn: HashMap::new(),
+            partitions,
+            queue_size,
+            opened: Vec::new(),
+        };
+        streams.open(default, now);
+        streams
+    }
+
+    /// The stream that a request names, opened where it is new.
+    ///
+    /// # Errors
+    /// Our code and what is wrong: no valid ARN, or too many streams in use.
+    pub fn find_or_open(
+        &mut self,
+        arn: Option<&str>,
+        now: Instant,
+    ) -> Result<SlotIndex, (Code, String)> {
+        let Some(arn) = arn else { return Ok(DEFAULT) };
+        if let Some(&index) = self.by_arn.get(arn) {
+            self.get_mut(index).last_used = now;
+            return Ok(index);
+        }
+        let arn = DeliveryStreamArn::parse(arn, &self.partitions)
+            .map_err(|error| (Code::InvalidDeliveryStreamArn, error.to_string()))?;
+        if self.by_arn.len() >= STREAMS_MAX && !self.forget_longest_idle() {
+            return Err((
+                Code::TooManyStreams,
+                format!("{STREAMS_MAX} streams have records already; no more are served at a time"),
+            ));
+        }
+        Ok(self.open(arn, now))
+    }
+
+    /// A stream that is in use. Indices are handed out for streams in use only, and a stream with
+    /// anything staged or parked is not forgotten.
+    pub fn get_mut(&mut self, index: SlotIndex) -> &mut Slot {
+        match &mut self.slots[index.0] {
+            Some(slot) => slot,
+            None => unreachable!("a slot with records on their way is never forgotten"),
+        }
+    }
+
+    /// Streams opened since the last call.
+    pub fn take_opened(&mut self) -> Vec<Arc<Stream>> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Forgets every stream that had nothing to do for a while.
+    pub fn forget_idle(&mut self, now: Instant) {
+        self.forget_where(|slot| now.duration_since(slot.last_used) >= IDLE && slot.is_idle());
+    }
+
+    /// Makes room for another stream, where any of them has nothing to do.
+    fn forget_longest_idle(&mut self) -> bool {
+        let named = self.slots.iter().skip(1).flatten();
+        let Some(oldest) = named
+            .filter(|slot| slot.is_idle())
+            .map(|slot| slot.last_used)
+            .min()
+        else {
+            return false;
+        };
+        let mut one = true;
+        self.forget_where(|slot| {
+            slot.last_used == oldest && slot.is_idle() && std::mem::take(&mut one)
+        });
+        true
+    }
+
+    fn forget_where(&mut self, mut unused: impl FnMut(&Slot) -> bool) {
+        for place in self.slots.iter_mut().skip(1) {
+            if let Some(slot) = place.take_if(|slot| unused(slot)) {
+                self.by_arn.remove(slot.stream.arn.as_str());
+                slot.stream.forget();
+            }
+        }
+    }
+
+    fn open(&mut self, arn: DeliveryStreamArn, now: Instant) -> SlotIndex {
+        let stream = Arc::new(Stream::new(arn.clone(), self.queue_size));
+        self.opened.push(Arc::clone(&stream));
+        let slot = Slot {
+            stream,
+            staging: Staging::default(),
+            parked: 0,
+            last_used: now,
+        };
+        let index = match self.slots.iter().position(Option::is_none) {
+            Some(hole) => {
+                self.slots[hole] = Some(slot);
+                SlotIndex(hole)
+            }
+            None => {
+                self.slots.push(Some(slot));
+                SlotIndex(self.slots.len() - 1)
+            }
+        };
+        self.by_arn.insert(arn.as_str().to_owned(), index);
+        index
+    }
+}

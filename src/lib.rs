@@ -1,0 +1,28 @@
+//! kinesis-edge: a message comes in from MQTT, becomes a record in a bounded queue, leaves in a
+//! batch to Amazon Data Firehose, and its outcome goes back out on MQTT. The modules stand in
+//! that order, and none reaches back upstream.
+
+#![forbid(unsafe_code)]
+
+pub mod arn;
+pub mod code;
+pub mod memory;
+pub mod parameters;
+
+pub mod mqtt;
+pub mod request;
+
+pub mod intake;
+pub mod queue;
+
+pub mod batch;
+pub mod delivery;
+pub mod destination;
+
+pub mod status;
+
+pub mod connector;
+pub mod telemetry;
+
+#[cfg(feature = "local")]
+pub mod local;

@@ -1,0 +1,73 @@
+//! How the memory size is divided. The parts are chosen so that the process as a whole stays
+//! below it, whatever is published; a test measures that.
+
+use crate::queue::MemoryBudget;
+use crate::request::RECORD_MAX_BYTES;
+
+const MIB: usize = 1024 * 1024;
+
+/// The process itself: code, runtime, TLS, connections, the allocator's reserve. Measured, with
+/// room to spare.
+const PROCESS_BYTES: usize = 14 * MIB;
+
+/// One message of the largest size on its way in: its packet and the record unescaped from it.
+const INCOMING_BYTES: usize = 8 * MIB;
+
+/// Statuses on their way to the broker: under way un-acknowledged, and written to be sent.
+const OUTGOING_BYTES: usize = 2 * MIB;
+
+/// The least that must be left for waiting statuses.
+const LEAST_STATUS_BYTES: usize = MIB;
+
+/// The smallest memory size that works, in KB: one record of the largest size can be held.
+pub const LEAST_MEMORY_SIZE_KB: u64 = 28_672;
+
+/// What each user of memory may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// All queues together, in the currency of [`MemoryBudget`].
+    pub queues_bytes: usize,
+    /// Status documents that wait for the broker.
+    pub statuses_bytes: usize,
+}
+
+impl MemoryPlan {
+    /// Divides a memory size of at least [`LEAST_MEMORY_SIZE_KB`].
+    pub fn of(memory_size_bytes: usize) -> Self {
+        let rest =
+            memory_size_bytes.saturating_sub(PROCESS_BYTES + INCOMING_BYTES + OUTGOING_BYTES);
+        let statuses_bytes = (rest / 8).max(LEAST_STATUS_BYTES);
+        MemoryPlan {
+            queues_bytes: rest
+                .saturating_sub(statuses_bytes)
+                .max(MemoryBudget::record_bytes(RECORD_MAX_BYTES, 0)),
+            statuses_bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_holds_a_record_of_the_largest_size() {
+        let least = LEAST_MEMORY_SIZE_KB as usize * 1024;
+        let plan = MemoryPlan::of(least);
+        assert!(plan.queues_bytes >= MemoryBudget::record_bytes(RECORD_MAX_BYTES, 65_535));
+        assert!(
+            plan.queues_bytes
+                + plan.statuses_bytes
+                + PROCESS_BYTES
+                + INCOMING_BYTES
+                + OUTGOING_BYTES
+                <= least
+        );
+    }
+
+    #[test]
+    fn the_contracts_default_holds_the_default_queue() {
+        let plan = MemoryPlan::of(65_535 * 1024);
+        assert!(plan.queues_bytes >= 5000 * MemoryBudget::record_bytes(2500, 40));
+    }
+}

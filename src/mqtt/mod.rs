@@ -1,0 +1,25 @@
+//! The MQTT session: connect, subscribe, re-subscribe, receive, acknowledge, publish. The only
+//! user of rumqttc.
+//!
+//! Of rumqttc it takes the packets; the session itself is ours, because what the connector
+//! promises is decided in it: a message too large to hold is skipped instead of ending the
+//! session (which a persistent session would repeat for ever), acknowledgements go out in order
+//! and grouped, one written for all that a read brought, one from an old connection never reaches
+//! a new one, and a reconnect neither forgets subscriptions nor drops statuses under way.
+//!
+//! [`Session`] is polled by one task and owns its socket: no channel and no lock on the way in.
+
+mod acks;
+mod connect;
+mod frame;
+mod outbox;
+mod session;
+mod tls;
+mod wire;
+
+pub use acks::AckToken;
+pub use connect::{ConnectError, Credentials};
+pub use frame::Message;
+pub use session::{Event, Session, SessionSettings};
+pub use tls::{TlsError, TlsFiles, client_config};
+pub use wire::{Protocol, ProtocolChoice};

@@ -1,0 +1,601 @@
+//! The session: one connection after another, and what outlives them.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::acks::{AckQueue, AckToken};
+use super::connect::{ConnectError, Connection, Credentials, Io, connect};
+use super::frame::{Frame, Framer, Message};
+use super::outbox::Outbox;
+use super::wire::{self, Packet, Protocol, ProtocolChoice};
+
+/// The first wait before connecting again, and the longest while the broker may come back by
+/// itself: it is to be found within two seconds of its return.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(1);
+
+/// The longest wait where a person has to act first.
+const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
+
+/// How long the broker may take to answer a ping or a subscription.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The packet id of subscriptions; publishes use the ones below.
+const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
+
+/// What a publish takes beside its topic and payload, at most, in bytes.
+const PUBLISH_OVERHEAD_BYTES: usize = 16;
+
+/// How to reach the broker and what to ask of it.
+#[derive(Debug, Clone)]
+pub struct SessionSettings {
+    /// The broker's host name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// TLS where the broker wants it.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Whom the broker keeps the session for.
+    pub client_id: String,
+    /// User and password where the broker wants them.
+    pub credentials: Option<Credentials>,
+    /// Which version of MQTT.
+    pub protocol: ProtocolChoice,
+    /// Start without a session and leave none: for short visits.
+    pub clean: bool,
+    /// What to subscribe to, at QoS 1.
+    pub filters: Vec<String>,
+    /// Messages the broker may have under way to us un-acknowledged (MQTT 5 only; 3.1.1 brokers
+    /// have a window of their own).
+    pub receive_maximum: u16,
+    /// Longest silence before the other side is asked whether it lives, in seconds.
+    pub keep_alive_seconds: u16,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// The session is up and subscribed.
+    Connected {
+        /// Whether the broker kept the session: then it sends again what it holds un-acknowledged.
+        resumed: bool,
+        /// The longest payload it takes on a topic of this length, in bytes.
+        payload_max_bytes: usize,
+    },
+    /// The connection is gone; the session connects again by itself.
+    Disconnected,
+    /// Something was read: messages, in order of arrival, or acknowledgements of ours.
+    Received(Vec<Message>),
+}
+
+/// A session with a broker.
+pub struct Session {
+    /// As configured.
+    settings: Arc<SessionSettings>,
+    /// The present connection, or the way to the next.
+    link: Link,
+    /// What is owed to the broker.
+    acks: AckQueue,
+    /// Whether acknowledgements are held back for now.
+    acks_held: bool,
+    /// Whether nothing is read for now.
+    reading_paused: bool,
+    /// What is under way to the broker.
+    outbox: Outbox,
+    /// Failed attempts in a row.
+    failures: u32,
+    /// What the next attempt speaks.
+    protocol: Protocol,
+    /// Whether this process has subscribed: a session kept by the broker may have been made with
+    /// other topics.
+    has_subscribed: bool,
+    /// What was last logged as the reason of having no connection.
+    logged: Option<String>,
+    /// Events that wait to be handed out.
+    events: VecDeque<Event>,
+}
+
+enum Link {
+    /// Waiting for the next attempt.
+    Down(Instant),
+    /// On the way.
+    Connecting(Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>),
+    /// Up.
+    Up(Box<Up>),
+}
+
+/// A connection that is up.
+struct Up {
+    io: Box<dyn Io>,
+    protocol: Protocol,
+    framer: Framer,
+    /// Written and not sent yet.
+    out: BytesMut,
+    /// Whether something was written that a TLS layer may still hold.
+    unflushed: bool,
+    /// Longest silence of ours.
+    keep_alive: Duration,
+    /// When we last sent something.
+    last_sent: Instant,
+    /// Until when the broker has to have answered a ping or a subscription.
+    answer_due: Option<Instant>,
+    /// Whether that answer is the one to our subscription.
+    subscribing: bool,
+    /// Whether the broker kept our session: then what is sent again is marked so.
+    resumed: bool,
+    /// Ends waiting when there is something to do without the broker.
+    timer: Pin<Box<Sleep>>,
+    /// The largest packet the broker takes.
+    packet_max_bytes: usize,
+}
+
+/// What ended a wait on the connection.
+enum Progress {
+    /// This many bytes came in.
+    Read(usize),
+    /// A time limit is reached.
+    Time,
+}
+
+impl Session {
+    /// A session that connects when it is first polled.
+    pub fn new(settings: SessionSettings) -> Self {
+        let protocol = match settings.protocol {
+            ProtocolChoice::Auto => Protocol::V5,
+            ProtocolChoice::Only(protocol) => protocol,
+        };
+        Session {
+            settings: Arc::new(settings),
+            link: Link::Down(Instant::now()),
+            acks: AckQueue::default(),
+            acks_held: false,
+            reading_paused: false,
+            outbox: Outbox::new(),
+            failures: 0,
+            protocol,
+            has_subscribed: false,
+            logged: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Drives the session until something happens. Dropping the future before loses nothing.
+    pub async fn next(&mut self) -> Event {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            match &mut self.link {
+                Link::Down(until) => {
+                    sleep_until(*until).await;
+                    let attempt = connect(Arc::clone(&self.settings), self.protocol);
+                    self.link = Link::Connecting(Box::pin(attempt));
+                }
+                Link::Connecting(attempt) => match attempt.await {
+                    Ok(connection) => self.connected(connection),
+                    Err(error) => self.failed(&error),
+                },
+                Link::Up(_) => {
+                    if let Err(error) = self.exchange().await {
+                        self.failed(&error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The message is held: the broker may forget it.
+    pub fn acknowledge(&mut self, token: AckToken) {
+        self.acks.settle(token);
+    }
+
+    /// Holds acknowledgements back, or lets them go: the broker's window then stops or opens.
+    pub fn hold_acknowledgements(&mut self, hold: bool) {
+        self.acks_held = hold;
+    }
+
+    /// Stops reading, or reads on. The broker's answers are not read either meanwhile.
+    pub fn pause_reading(&mut self, pause: bool) {
+        self.reading_paused = pause;
+    }
+
+    /// Whether the session is up and takes another message to publish.
+    pub fn can_publish(&self) -> bool {
+        matches!(&self.link, Link::Up(up) if !up.subscribing) && self.outbox.has_room()
+    }
+
+    /// Publishes at QoS 1. It is sent again after a reconnect until the broker has it. `false`:
+    /// the broker takes no packet of this size.
+    pub fn publish(&mut self, topic: &Arc<str>, payload: Bytes) -> bool {
+        if let Link::Up(up) = &self.link
+            && !up.takes(topic.len() + payload.len())
+        {
+            return false;
+        }
+        self.outbox.add(Arc::clone(topic), payload);
+        self.send_under_way();
+        true
+    }
+
+    /// Writes what is under way and not yet sent on this connection, as far as the broker's
+    /// window goes.
+    fn send_under_way(&mut self) {
+        let Link::Up(up) = &mut self.link else { return };
+        if up.subscribing {
+            return;
+        }
+        while let Some((message, again)) = self.outbox.next_to_send() {
+            // Of a size that fitted, so it can be written.
+            let _ = wire::write_publish(
+                up.protocol,
+                &mut up.out,
+                &message.topic,
+                message.packet_id,
+                message.payload.clone(),
+                again && up.resumed,
+            );
+        }
+    }
+
+    /// Messages published and not acknowledged by the broker.
+    pub fn under_way(&self) -> usize {
+        self.outbox.len()
+    }
+
+    /// Messages received and not acknowledged by us.
+    pub fn owed(&self) -> usize {
+        self.acks.owed()
+    }
+
+    /// Whether there is a connection.
+    pub fn is_up(&self) -> bool {
+        matches!(self.link, Link::Up(_))
+    }
+
+    /// Says goodbye: sends what is written, acknowledges what is due, ends the connection. The
+    /// broker keeps the session unless it is a clean one.
+    pub async fn disconnect(mut self, limit: Duration) {
+        self.acks_held = false;
+        self.write_acknowledgements();
+        let Link::Up(mut up) = self.link else { return };
+        if wire::write_disconnect(&mut up.out).is_err() {
+            return;
+        }
+        let goodbye = async {
+            up.io.write_all(&up.out).await?;
+            up.io.shutdown().await
+        };
+        // Who does not listen to a goodbye cannot be helped.
+        let _ = tokio::time::timeout(limit, goodbye).await;
+    }
+
+    fn connected(&mut self, connection: Connection) {
+        let Connection {
+            io,
+            protocol,
+            framer,
+            accepted,
+        } = connection;
+        self.acks.start_connection();
+        self.outbox.start_connection(accepted.receive_maximum);
+        let now = Instant::now();
+        let keep_alive = accepted
+            .keep_alive_seconds
+            .unwrap_or(self.settings.keep_alive_seconds);
+        let mut up = Up {
+            io,
+            protocol,
+            framer,
+            out: BytesMut::new(),
+            unflushed: false,
+            keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
+            last_sent: now,
+            answer_due: None,
+            subscribing: false,
+            resumed: accepted.session_present,
+            timer: Box::pin(sleep_until(now)),
+            packet_max_bytes: accepted.packet_max_bytes,
+        };
+        let has_all = accepted.session_present && self.has_subscribed;
+        let subscribe = !has_all && !self.settings.filters.is_empty();
+        let written = if subscribe {
+            up.subscribing = true;
+            up.answer_due = Some(now + ANSWER_TIMEOUT);
+            wire::write_subscribe(
+                protocol,
+                &self.settings.filters,
+                SUBSCRIBE_PACKET_ID,
+                &mut up.out,
+            )
+        } else {
+            Ok(())
+        };
+        self.link = Link::Up(Box::new(up));
+        if let Err(error) = written {
+            self.failed(&ConnectError::Protocol(error.to_string()));
+            return;
+        }
+        if !subscribe {
+            self.ready();
+        }
+        // Messages may have come right behind the broker's answer. They may be all that it sends
+        // before it sees them acknowledged, so nothing more may ever be read.
+        if let Err(error) = self.cut() {
+            self.failed(&error);
+        }
+    }
+
+    /// The session is up and subscribed: what was under way is sent again.
+    fn ready(&mut self) {
+        let Link::Up(up) = &mut self.link else { return };
+        up.subscribing = false;
+        up.answer_due = None;
+        let resumed = up.resumed;
+        let payload_max_bytes = up.packet_max_bytes.saturating_sub(PUBLISH_OVERHEAD_BYTES);
+        tracing::info!(
+            broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
+            mqtt = %up.protocol,
+            resumed,
+            "connected to the MQTT broker"
+        );
+        self.has_subscribed = true;
+        self.failures = 0;
+        self.logged = None;
+        self.events.push_back(Event::Connected {
+            resumed,
+            payload_max_bytes,
+        });
+        self.send_under_way();
+    }
+
+    /// No connection: when the next attempt is made and with which version.
+    fn failed(&mut self, error: &ConnectError) {
+        let was_up = matches!(&self.link, Link::Up(up) if !up.subscribing);
+        let auto = self.settings.protocol == ProtocolChoice::Auto;
+        let mut at_once = false;
+        if auto {
+            match error {
+                ConnectError::UnsupportedVersion(Protocol::V5) => {
+                    self.protocol = Protocol::V311;
+                    at_once = true;
+                }
+                // Some brokers of 3.1.1 just close. So does one that is shutting down: thus only
+                // the next attempt speaks 3.1.1.
+                ConnectError::ClosedUnanswered | ConnectError::Protocol(_) if !was_up => {
+                    at_once = self.protocol == Protocol::V5;
+                    self.protocol = other(self.protocol);
+                }
+                _ => {}
+            }
+        }
+        let longest = if error.needs_a_person() {
+            RETRY_LONGEST_REFUSED
+        } else {
+            RETRY_LONGEST
+        };
+        let wait = RETRY_FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
+        let wait = wait.mul_f64(0.5 + 0.5 * fastrand::f64());
+        self.link = Link::Down(if at_once {
+            Instant::now()
+        } else {
+            Instant::now() + wait
+        });
+        if at_once {
+            tracing::debug!(%error, "trying MQTT {} with the broker", self.protocol);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+            self.log_failure(error);
+        }
+        if was_up {
+            self.events.push_back(Event::Disconnected);
+        }
+    }
+
+    fn log_failure(&mut self, error: &ConnectError) {
+        let reason = error.to_string();
+        if self.logged.as_ref() != Some(&reason) {
+            tracing::warn!(
+                broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
+                %reason,
+                "no connection to the MQTT broker; trying again until there is one"
+            );
+            self.logged = Some(reason);
+        }
+    }
+
+    /// Writes and reads until an event is there.
+    async fn exchange(&mut self) -> Result<(), ConnectError> {
+        self.write_acknowledgements();
+        let paused = self.reading_paused;
+        let Link::Up(up) = &mut self.link else {
+            return Ok(());
+        };
+        match poll_fn(|cx| up.poll_progress(cx, paused)).await? {
+            Progress::Time => up.on_time(paused),
+            Progress::Read(0) => Err(ConnectError::Closed),
+            Progress::Read(_) => self.cut(),
+        }
+    }
+
+    fn write_acknowledgements(&mut self) {
+        let Link::Up(up) = &mut self.link else { return };
+        if self.acks_held {
+            return;
+        }
+        while let Some(packet_id) = self.acks.next_due() {
+            // Four bytes into a growing buffer.
+            let _ = wire::write_puback(packet_id, &mut up.out);
+        }
+    }
+
+    /// Cuts what was read into messages and answers.
+    fn cut(&mut self) -> Result<(), ConnectError> {
+        let mut messages = Vec::new();
+        let mut answers = Vec::new();
+        let Link::Up(up) = &mut self.link else {
+            return Ok(());
+        };
+        loop {
+            let frame = up
+                .framer
+                .next()
+                .map_err(|error| ConnectError::Protocol(error.to_string()));
+            match frame {
+                Ok(None) => break,
+                Ok(Some(Frame::Publish(mut message, packet_id))) => {
+                    if packet_id != 0 {
+                        message.ack = Some(self.acks.owe(packet_id));
+                    }
+                    messages.push(message);
+                }
+                Ok(Some(Frame::Other(frame))) => {
+                    answers.push(wire::read(up.protocol, frame).map_err(ConnectError::Protocol));
+                }
+                Err(error) => {
+                    // What came before the fault is good.
+                    answers.push(Err(error));
+                    break;
+                }
+            }
+        }
+        let answered = !answers.is_empty();
+        let mut result = Ok(());
+        for answer in answers {
+            result = answer.and_then(|packet| self.answer(packet));
+            if result.is_err() {
+                break;
+            }
+        }
+        if !messages.is_empty() || answered {
+            self.events.push_back(Event::Received(messages));
+        }
+        result
+    }
+
+    fn answer(&mut self, packet: Packet) -> Result<(), ConnectError> {
+        let Link::Up(up) = &mut self.link else {
+            return Ok(());
+        };
+        match packet {
+            Packet::PubAck { packet_id, refused } => {
+                if self.outbox.acknowledged(packet_id)
+                    && let Some(reason) = refused
+                {
+                    tracing::warn!(%reason, "the broker refused a message of ours");
+                }
+                self.send_under_way();
+            }
+            Packet::SubAck { refused } => {
+                if up.subscribing {
+                    let refusal = self
+                        .settings
+                        .filters
+                        .iter()
+                        .zip(refused)
+                        .find_map(|(f, r)| Some((f, r?)));
+                    if let Some((filter, reason)) = refusal {
+                        return Err(ConnectError::SubscriptionRefused {
+                            filter: filter.clone(),
+                            reason,
+                        });
+                    }
+                    self.ready();
+                }
+            }
+            Packet::PingResp => {
+                if !up.subscribing {
+                    up.answer_due = None;
+                }
+            }
+            Packet::Disconnect(reason) => return Err(ConnectError::Ended(reason)),
+            Packet::Other => {}
+        }
+        Ok(())
+    }
+}
+
+impl Up {
+    /// Whether the broker takes a packet with this much topic and payload, in bytes.
+    fn takes(&self, bytes: usize) -> bool {
+        bytes.saturating_add(PUBLISH_OVERHEAD_BYTES) <= self.packet_max_bytes
+    }
+
+    /// Sends what is written, reads what is there, and watches the time.
+    fn poll_progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        paused: bool,
+    ) -> Poll<Result<Progress, ConnectError>> {
+        self.poll_send(cx)?;
+        if !paused {
+            // The future keeps nothing between polls: what it reads is in the buffer at once.
+            let read = pin!(self.io.read_buf(self.framer.space()));
+            if let Poll::Ready(read) = read.poll(cx) {
+                return Poll::Ready(Ok(Progress::Read(read?)));
+            }
+        }
+        let due = match self.answer_due {
+            Some(answer) if !paused => answer.min(self.last_sent + self.keep_alive),
+            _ => self.last_sent + self.keep_alive,
+        };
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
+        }
+        self.timer.as_mut().poll(cx).map(|()| Ok(Progress::Time))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectError> {
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.out) {
+                Poll::Ready(Ok(0)) => return Err(ConnectError::Closed),
+                Poll::Ready(Ok(sent)) => {
+                    self.out.advance(sent);
+                    self.unflushed = true;
+                    self.last_sent = Instant::now();
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// A time limit is reached: the broker is asked whether it lives, or taken for dead.
+    fn on_time(&mut self, paused: bool) -> Result<(), ConnectError> {
+        let now = Instant::now();
+        if !paused && self.answer_due.is_some_and(|due| due <= now) {
+            return Err(ConnectError::Silent);
+        }
+        if self.last_sent + self.keep_alive <= now {
+            wire::write_pingreq(&mut self.out)
+                .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+            self.last_sent = now;
+            self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
+        }
+        Ok(())
+    }
+}
+
+fn other(protocol: Protocol) -> Protocol {
+    match protocol {
+        Protocol::V5 => Protocol::V311,
+        Protocol::V311 => Protocol::V5,
+    }
+}

@@ -1,0 +1,333 @@
+//! Every parameter of the program, and the only code that reads the environment.
+//!
+//! A parameter is a flag, else an environment variable, else its default; empty means unset, in flags as
+//! well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
+//! faults of a configuration are reported together. The parts: `table` says what there is, `read` how a
+//! value is read, `mqtt` and `mqtt_url` know the broker's side, `fault` says what is wrong.
+
+use std::ffi::OsString;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches};
+
+use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::memory::LEAST_MEMORY_SIZE_KB;
+use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
+
+mod fault;
+mod mqtt;
+mod mqtt_url;
+mod read;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Fault, Faults};
+pub use mqtt::{MqttParameters, MqttVersion, Secret};
+pub use read::{Lookup, NotUtf8};
+pub use table::{DefaultValue, PARAMETERS, Parameter, Secrecy};
+
+/// The least and the most records of a queue. The least is the contract's; the most is chosen here, since
+/// the contract's pattern has no end and memory does.
+const QUEUE_SIZES: RangeInclusive<u64> = 2_000..=100_000_000;
+
+/// The longest topic prefix, in bytes. Chosen here: AWS IoT Core takes topics of 256 bytes, and the ids of
+/// binary requests need some of them.
+const MAX_TOPIC_PREFIX_BYTES: usize = 200;
+
+/// Everything `run` and `local` can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Where records go whose request names no stream.
+    pub default_delivery_stream_arn: DeliveryStreamArn,
+    /// Which streams a request may name; the default stream is of one of them.
+    pub partitions: Partitions,
+    /// Records one stream holds at most, waiting and in flight.
+    pub queue_size: usize,
+    /// How often batches leave. Zero: no batches, each record at once.
+    pub publish_interval: Duration,
+    /// What the whole program may use, in bytes.
+    pub memory_size_bytes: usize,
+    /// Whose behaviour to show.
+    pub connector_version: ConnectorVersion,
+    /// The way to the broker.
+    pub mqtt: MqttParameters,
+    /// What the three topics hang under; without slashes at its ends.
+    pub topic_prefix: String,
+    /// Whether a full batch leaves before its interval is over.
+    pub publish_when_full: bool,
+    /// Who loses when a queue is full.
+    pub when_full: WhenFull,
+    /// What one stream may be sent per second.
+    pub rate_limits: RateLimits,
+    /// When to give a record up; none keeps trying.
+    pub record_max_age: Option<Duration>,
+    /// How long a stop may drain.
+    pub shutdown_timeout: Duration,
+    /// Where a status document is split, in bytes.
+    pub status_max_bytes: usize,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// What `send` needs: the broker, the topics, and the shape of the status to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendParameters {
+    /// The way to the broker. Its client id is the connector's own: a second client must not connect
+    /// under it as it is, or the broker ends the connector's session.
+    pub mqtt: MqttParameters,
+    /// What the three topics hang under; without slashes at its ends.
+    pub topic_prefix: String,
+    /// Version 1 answers in another shape.
+    pub connector_version: ConnectorVersion,
+}
+
+/// A version of the Greengrass connector, 1 to 5, whose behaviour is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectorVersion(u8);
+
+impl ConnectorVersion {
+    /// The version of that number, if there was one.
+    pub fn new(number: u8) -> Option<Self> {
+        (1..=5)
+            .contains(&number)
+            .then_some(ConnectorVersion(number))
+    }
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Whether records are sent in batches and answered in lists: from version 2 on.
+    pub fn batches(self) -> bool {
+        self.0 >= 2
+    }
+}
+
+/// What happens to a record that finds the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It fails: the contract.
+    Reject,
+    /// It waits at the broker, because the connector stops acknowledging.
+    Wait,
+    /// It takes the place of the oldest waiting record, which fails.
+    DropOldest,
+}
+
+/// What one stream may be sent per second; none is unlimited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Records, to stay below the stream's quota.
+    pub records_per_second: Option<NonZeroU32>,
+    /// Bytes of records, to spare a link.
+    pub bytes_per_second: Option<NonZeroU32>,
+    /// Calls, to stay below the stream's quota.
+    pub requests_per_second: Option<NonZeroU32>,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For a person.
+    Text,
+    /// For a program: one JSON object per line.
+    Json,
+}
+
+/// Every parameter there is, for whoever documents them.
+pub fn table() -> &'static [Parameter] {
+    PARAMETERS
+}
+
+/// The flags of `run`: every parameter.
+pub fn args() -> Vec<Arg> {
+    PARAMETERS.iter().map(Parameter::arg).collect()
+}
+
+/// The flags of `send`: the parameters that [`load_mqtt`] reads.
+pub fn args_mqtt() -> Vec<Arg> {
+    PARAMETERS
+        .iter()
+        .filter(|parameter| parameter.for_send)
+        .map(Parameter::arg)
+        .collect()
+}
+
+/// Reads every parameter from flags and environment. A command without some of the flags of [`args`]
+/// takes those from the environment alone.
+pub fn load(matches: &ArgMatches) -> Result<Parameters, Faults> {
+    parse(&|parameter| look_up(parameter, matches, &|name| std::env::var_os(name)))
+}
+
+/// Reads what `send` needs from flags and environment. Faults of other parameters do not matter to it.
+pub fn load_mqtt(matches: &ArgMatches) -> Result<SendParameters, Faults> {
+    parse_mqtt(&|parameter| look_up(parameter, matches, &|name| std::env::var_os(name)))
+}
+
+/// A parameter's flag, else its variable. An empty flag is not a flag.
+fn look_up(
+    parameter: &Parameter,
+    matches: &ArgMatches,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Option<Result<String, NotUtf8>> {
+    // An error here is a command that does not have this flag.
+    let flag = matches.try_get_one::<String>(parameter.flag).ok().flatten();
+    if let Some(flag) = flag.filter(|flag| !flag.is_empty()) {
+        return Some(Ok(flag.clone()));
+    }
+    let text = variable(parameter.env)?.into_string();
+    Some(text.map_err(|text| NotUtf8 {
+        lossy: text.to_string_lossy().into_owned(),
+    }))
+}
+
+/// Reads every parameter from wherever `lookup` finds it. Files that parameters name are tried.
+pub fn parse(lookup: Lookup<'_>) -> Result<Parameters, Faults> {
+    let mut reader = Reader::new(lookup);
+    let parameters = read_all(&mut reader);
+    reader.finish(parameters)
+}
+
+/// Reads what `send` needs from wherever `lookup` finds it.
+pub fn parse_mqtt(lookup: Lookup<'_>) -> Result<SendParameters, Faults> {
+    let mut reader = Reader::new(lookup);
+    let connector_version = connector_version(&mut reader);
+    let mqtt = mqtt::read(&mut reader);
+    let topic_prefix = reader.value(&table::TOPIC_PREFIX, topic_prefix);
+    let parameters = (|| {
+        Ok(SendParameters {
+            mqtt: mqtt?,
+            topic_prefix: topic_prefix?,
+            connector_version: connector_version?,
+        })
+    })();
+    reader.finish(parameters)
+}
+
+/// Reads each parameter, and only then gives up on what could not be read: every fault is noted.
+fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
+    let partitions = reader.value(&table::AWS_PARTITIONS, |text| {
+        Partitions::parse(text).map_err(|problem| format!("it {problem}"))
+    });
+    // If the list itself is wrong, that is one fault, not two.
+    let allowed = partitions.unwrap_or(Partitions::ALL);
+    let default_delivery_stream_arn = reader.value(&table::DEFAULT_DELIVERY_STREAM_ARN, |text| {
+        DeliveryStreamArn::parse(text, &allowed).map_err(|error| error.problem.to_string())
+    });
+    let queue_size = number(reader, &table::DELIVERY_STREAM_QUEUE_SIZE, QUEUE_SIZES);
+    // The documented pattern lets 901 to 999 through; the documented range is what counts.
+    let publish_interval = number(reader, &table::PUBLISH_INTERVAL, 0..=900);
+    let memory_size_bytes = reader.value(&table::MEMORY_SIZE, memory_size_bytes);
+    let connector_version = connector_version(reader);
+    let mqtt = mqtt::read(reader);
+    let topic_prefix = reader.value(&table::TOPIC_PREFIX, topic_prefix);
+    let publish_when_full = reader.value(&table::PUBLISH_WHEN_FULL, boolean);
+    let when_full = reader.value(&table::WHEN_FULL, |text| {
+        let words = [
+            ("reject", WhenFull::Reject),
+            ("wait", WhenFull::Wait),
+            ("drop-oldest", WhenFull::DropOldest),
+        ];
+        one_of(text, &words)
+    });
+    let records_per_second = rate_limit(reader, &table::MAX_RECORDS_PER_SECOND);
+    let bytes_per_second = rate_limit(reader, &table::MAX_BYTES_PER_SECOND);
+    let requests_per_second = rate_limit(reader, &table::MAX_REQUESTS_PER_SECOND);
+    // A year: beyond it a mistake of units is likelier than a wish.
+    let record_max_age = number(reader, &table::RECORD_MAX_AGE, 0..=31_536_000);
+    let shutdown_timeout = number(reader, &table::SHUTDOWN_TIMEOUT, 0..=3_600);
+    // Below 4 KiB one status might not fit; 16 MiB is past what any broker takes.
+    let status_max_bytes = number(reader, &table::STATUS_MAX_BYTES, 4_096..=16_777_216);
+    let log_format = reader.value(&table::LOG_FORMAT, |text| {
+        one_of(
+            text,
+            &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+        )
+    });
+    Ok(Parameters {
+        default_delivery_stream_arn: default_delivery_stream_arn?,
+        partitions: partitions?,
+        // The range ends below what 32 bits hold, as does that of status_max_bytes.
+        queue_size: queue_size? as usize,
+        publish_interval: Duration::from_secs(publish_interval?),
+        memory_size_bytes: memory_size_bytes?,
+        connector_version: connector_version?,
+        mqtt: mqtt?,
+        topic_prefix: topic_prefix?,
+        publish_when_full: publish_when_full?,
+        when_full: when_full?,
+        rate_limits: RateLimits {
+            records_per_second: records_per_second?,
+            bytes_per_second: bytes_per_second?,
+            requests_per_second: requests_per_second?,
+        },
+        record_max_age: Some(record_max_age?)
+            .filter(|age| *age != 0)
+            .map(Duration::from_secs),
+        shutdown_timeout: Duration::from_secs(shutdown_timeout?),
+        status_max_bytes: status_max_bytes? as usize,
+        log_format: log_format?,
+    })
+}
+
+fn number(
+    reader: &mut Reader<'_>,
+    parameter: &Parameter,
+    range: RangeInclusive<u64>,
+) -> Result<u64, Noted> {
+    reader.value(parameter, |text| whole_number(text, range.clone()))
+}
+
+fn rate_limit(reader: &mut Reader<'_>, parameter: &Parameter) -> Result<Option<NonZeroU32>, Noted> {
+    // The range is that of 32 bits, so nothing is cut off.
+    Ok(NonZeroU32::new(
+        number(reader, parameter, 0..=u64::from(u32::MAX))? as u32,
+    ))
+}
+
+fn connector_version(reader: &mut Reader<'_>) -> Result<ConnectorVersion, Noted> {
+    let version = number(reader, &table::CONNECTOR_VERSION, 1..=5)?;
+    Ok(ConnectorVersion(version as u8))
+}
+
+/// `MEMORY_SIZE` in bytes. The contract's pattern is any digits, so leading zeros are fine here.
+fn memory_size_bytes(text: &str) -> Result<usize, String> {
+    let digits = text.trim_start_matches('0');
+    let digits = if digits.is_empty() && !text.is_empty() {
+        "0"
+    } else {
+        digits
+    };
+    let kilobytes = whole_number(digits, 0..=u64::MAX)?;
+    if kilobytes < LEAST_MEMORY_SIZE_KB {
+        return Err(format!(
+            "it is too small to work: the least is {LEAST_MEMORY_SIZE_KB} KB ({} MiB)",
+            LEAST_MEMORY_SIZE_KB / 1024
+        ));
+    }
+    kilobytes
+        .checked_mul(1024)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or_else(|| "it is more memory than this machine can address".to_owned())
+}
+
+/// A prefix that makes topics every broker takes, and none that mean something else.
+fn topic_prefix(text: &str) -> Result<String, String> {
+    let prefix = mqtt_string(text, MAX_TOPIC_PREFIX_BYTES)?;
+    if prefix.contains(['+', '#']) {
+        Err("it has a wildcard in it, and nothing can be published to a topic with one".to_owned())
+    } else if prefix.starts_with('/') || prefix.ends_with('/') {
+        Err(
+            "it begins or ends with \"/\", which would make a topic level without a name"
+                .to_owned(),
+        )
+    } else if prefix.starts_with('$') {
+        Err("it begins with \"$\": brokers keep such topics for themselves".to_owned())
+    } else {
+        Ok(prefix)
+    }
+}

@@ -1,0 +1,436 @@
+//! The table of every parameter: its names, its default, what is valid and what it is for. Flags, help,
+//! faults and the README all come from here, so that they cannot disagree.
+
+use clap::Arg;
+
+/// One parameter, as a person reads about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Name of the environment variable: the Greengrass name where the connector had one.
+    pub env: &'static str,
+    /// Name of the flag without its dashes: the variable in kebab case.
+    pub flag: &'static str,
+    /// What the help calls the value: its kind or its unit.
+    pub value_name: &'static str,
+    /// What holds when nothing is set.
+    pub default: DefaultValue,
+    /// What is valid, in words that fit after "valid:".
+    pub valid: &'static str,
+    /// One valid value that somebody might really want.
+    pub example: &'static str,
+    /// How much of a value may be shown in a fault.
+    pub secrecy: Secrecy,
+    /// Whether `send` takes it as well: what it needs to reach the broker and find its topics.
+    pub for_send: bool,
+    /// What the parameter does and when to change it; the first sentence alone is the short help.
+    pub help: &'static str,
+}
+
+/// What a parameter is when nothing is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultValue {
+    /// There is no default: the program does not start without a value.
+    Required,
+    /// This value, read by the same rules as one that was given.
+    Value(&'static str),
+    /// Worked out on the device, as described here.
+    Derived(&'static str),
+    /// Nothing: what the parameter controls is left out.
+    Unset,
+}
+
+/// How much of a parameter's value may be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// All of it.
+    Open,
+    /// All but the password that the URL may hold.
+    UrlPassword,
+    /// Nothing.
+    Secret,
+}
+
+impl Parameter {
+    /// The default as help and README show it.
+    pub fn default_text(&self) -> &'static str {
+        match self.default {
+            DefaultValue::Required => "required",
+            DefaultValue::Value(text) | DefaultValue::Derived(text) => text,
+            DefaultValue::Unset => "–",
+        }
+    }
+
+    /// The flag of this parameter. It takes any text: what is wrong with a value is reported with
+    /// all other faults, not by the command line's parser one at a time.
+    pub fn arg(&self) -> Arg {
+        let short = self.help.split_inclusive(". ").next().unwrap_or(self.help);
+        let (env, valid) = (self.env, self.valid);
+        let default = match self.default {
+            DefaultValue::Required => "[required]".to_owned(),
+            DefaultValue::Unset => "[default: none]".to_owned(),
+            _ => format!("[default: {}]", self.default_text()),
+        };
+        Arg::new(self.flag)
+            .long(self.flag)
+            .value_name(self.value_name)
+            .allow_negative_numbers(true)
+            .help_heading("Parameters")
+            .help(format!("{}\n[env: {env}] {default}", short.trim_end()))
+            .long_help(format!(
+                "{}\n\n[env: {env}]\n{default}\n[valid: {valid}]",
+                self.help
+            ))
+    }
+}
+
+/// Every parameter, in the order of the README and of a report of faults.
+pub static PARAMETERS: &[Parameter] = &[
+    DEFAULT_DELIVERY_STREAM_ARN,
+    DELIVERY_STREAM_QUEUE_SIZE,
+    PUBLISH_INTERVAL,
+    MEMORY_SIZE,
+    CONNECTOR_VERSION,
+    AWS_PARTITIONS,
+    MQTT_URL,
+    MQTT_CLIENT_ID,
+    MQTT_VERSION,
+    MQTT_USERNAME,
+    MQTT_PASSWORD,
+    MQTT_PASSWORD_FILE,
+    MQTT_CA_FILE,
+    MQTT_CERT_FILE,
+    MQTT_KEY_FILE,
+    TOPIC_PREFIX,
+    PUBLISH_WHEN_FULL,
+    WHEN_FULL,
+    MAX_RECORDS_PER_SECOND,
+    MAX_BYTES_PER_SECOND,
+    MAX_REQUESTS_PER_SECOND,
+    RECORD_MAX_AGE,
+    SHUTDOWN_TIMEOUT,
+    STATUS_MAX_BYTES,
+    LOG_FORMAT,
+];
+
+/// What most parameters have in common: shown in faults, and of no use to `send`.
+const PLAIN: Parameter = Parameter {
+    env: "",
+    flag: "",
+    value_name: "TEXT",
+    default: DefaultValue::Unset,
+    valid: "",
+    example: "",
+    secrecy: Secrecy::Open,
+    for_send: false,
+    help: "",
+};
+
+pub(super) const DEFAULT_DELIVERY_STREAM_ARN: Parameter = Parameter {
+    env: "DEFAULT_DELIVERY_STREAM_ARN",
+    flag: "default-delivery-stream-arn",
+    value_name: "ARN",
+    default: DefaultValue::Required,
+    valid: "arn:aws:firehose:REGION:ACCOUNT:deliverystream/NAME, at most 512 bytes; other partitions \
+            than aws where AWS_PARTITIONS names them",
+    example: "arn:aws:firehose:us-east-1:123456789012:deliverystream/telemetry",
+    help: "The delivery stream that records go to. A JSON request may name another one in \
+           request.delivery_stream_arn. The region of each ARN decides which endpoint is called.",
+    ..PLAIN
+};
+
+pub(super) const DELIVERY_STREAM_QUEUE_SIZE: Parameter = Parameter {
+    env: "DELIVERY_STREAM_QUEUE_SIZE",
+    flag: "delivery-stream-queue-size",
+    value_name: "RECORDS",
+    default: DefaultValue::Value("5000"),
+    valid: "a whole number of records, 2000 to 100000000",
+    example: "20000",
+    help: "How many records of one delivery stream are held at most, waiting and in flight. What \
+           happens to the next one is for WHEN_FULL to say; MEMORY_SIZE bounds all streams together.",
+    ..PLAIN
+};
+
+pub(super) const PUBLISH_INTERVAL: Parameter = Parameter {
+    env: "PUBLISH_INTERVAL",
+    flag: "publish-interval",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("10"),
+    valid: "a whole number of seconds, 0 to 900",
+    example: "30",
+    help: "How often waiting records are sent, in batches. With 0 there are no batches: each record is \
+           sent at once, in a call of its own.",
+    ..PLAIN
+};
+
+pub(super) const MEMORY_SIZE: Parameter = Parameter {
+    env: "MEMORY_SIZE",
+    flag: "memory-size",
+    value_name: "KB",
+    default: DefaultValue::Value("65535"),
+    valid: "a whole number of KB (1024 bytes), at least 28672",
+    example: "131072",
+    help: "How much memory the connector may use. Records that do not fit are treated as WHEN_FULL says, \
+           even where their stream's queue has room.",
+    ..PLAIN
+};
+
+pub(super) const CONNECTOR_VERSION: Parameter = Parameter {
+    env: "CONNECTOR_VERSION",
+    flag: "connector-version",
+    value_name: "VERSION",
+    default: DefaultValue::Value("5"),
+    valid: "1, 2, 3, 4 or 5",
+    example: "1",
+    for_send: true,
+    help: "Behave as this version of the Greengrass connector. Version 1 sends each record by itself and \
+           answers each with a status of its own; 2 to 5 send batches and answer in lists.",
+    ..PLAIN
+};
+
+pub(super) const AWS_PARTITIONS: Parameter = Parameter {
+    env: "AWS_PARTITIONS",
+    flag: "aws-partitions",
+    value_name: "LIST",
+    default: DefaultValue::Value("aws"),
+    valid: "a comma-separated list, without spaces, of aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, \
+            aws-iso-e, aws-iso-f, aws-eusc",
+    example: "aws,aws-cn",
+    help: "The AWS partitions whose delivery streams are accepted, in DEFAULT_DELIVERY_STREAM_ARN and in \
+           requests. Set it for China, GovCloud, the isolated regions or the European Sovereign Cloud.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_URL: Parameter = Parameter {
+    env: "MQTT_URL",
+    flag: "mqtt-url",
+    value_name: "URL",
+    default: DefaultValue::Value("mqtt://127.0.0.1:1883"),
+    valid: "mqtt://[USER[:PASSWORD]@]HOST[:PORT], or the same with mqtts:// for TLS; an IPv6 address in \
+            brackets; port 1883 (mqtts: 8883) if not given",
+    example: "mqtts://broker.local:8883",
+    secrecy: Secrecy::UrlPassword,
+    for_send: true,
+    help: "The MQTT broker that local apps publish to. Characters of the user and the password that \
+           mean something in a URL are written as percent escapes (@ is %40, / is %2F).",
+};
+
+pub(super) const MQTT_CLIENT_ID: Parameter = Parameter {
+    env: "MQTT_CLIENT_ID",
+    flag: "mqtt-client-id",
+    value_name: "ID",
+    default: DefaultValue::Derived("kinesis-edge-<host name>"),
+    valid: "1 to 65535 bytes of UTF-8 without control characters",
+    example: "kinesis-edge-press-7",
+    for_send: true,
+    help: "The name of the connector's session at the broker. The broker keeps messages for this name \
+           while the connector is away, so it must stay the same over restarts, and no other client of \
+           the broker may have it.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_VERSION: Parameter = Parameter {
+    env: "MQTT_VERSION",
+    flag: "mqtt-version",
+    value_name: "VERSION",
+    default: DefaultValue::Value("auto"),
+    valid: "auto, 5 or 3.1.1",
+    example: "3.1.1",
+    for_send: true,
+    help: "The version of MQTT to speak. With auto it is 5, or 3.1.1 where the broker refuses 5, as the \
+           Greengrass broker does.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_USERNAME: Parameter = Parameter {
+    env: "MQTT_USERNAME",
+    flag: "mqtt-username",
+    value_name: "NAME",
+    valid: "1 to 65535 bytes of UTF-8 without control characters; not together with another user in \
+            MQTT_URL",
+    example: "kinesis-edge",
+    for_send: true,
+    help: "The user name to give to the broker.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_PASSWORD: Parameter = Parameter {
+    env: "MQTT_PASSWORD",
+    flag: "mqtt-password",
+    value_name: "PASSWORD",
+    valid: "1 to 65535 bytes of UTF-8; needs a user name; not together with MQTT_PASSWORD_FILE or another \
+            password in MQTT_URL",
+    example: "correct-horse-battery",
+    secrecy: Secrecy::Secret,
+    for_send: true,
+    help: "The password to give to the broker. Other users of the device can see flags in the list of \
+           processes: prefer MQTT_PASSWORD_FILE.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_PASSWORD_FILE: Parameter = Parameter {
+    env: "MQTT_PASSWORD_FILE",
+    flag: "mqtt-password-file",
+    value_name: "FILE",
+    valid: "a readable file that holds 1 to 65535 bytes of UTF-8; needs a user name; not together with \
+            MQTT_PASSWORD or another password in MQTT_URL",
+    example: "/etc/kinesis-edge/mqtt-password",
+    for_send: true,
+    help: "A file with the password to give to the broker. One newline at its end is not part of the \
+           password. It is read once, at start.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_CA_FILE: Parameter = Parameter {
+    env: "MQTT_CA_FILE",
+    flag: "mqtt-ca-file",
+    value_name: "FILE",
+    valid: "a readable PEM file; only with mqtts:// in MQTT_URL",
+    example: "/etc/kinesis-edge/ca.pem",
+    for_send: true,
+    help: "The certificates of the authorities that the broker's certificate is checked against. Without \
+           it, those of the operating system.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_CERT_FILE: Parameter = Parameter {
+    env: "MQTT_CERT_FILE",
+    flag: "mqtt-cert-file",
+    value_name: "FILE",
+    valid: "a readable PEM file, together with MQTT_KEY_FILE; only with mqtts:// in MQTT_URL",
+    example: "/etc/kinesis-edge/device.pem",
+    for_send: true,
+    help: "The certificate (and its chain) that this client shows to the broker: mutual TLS, as the \
+           Greengrass broker and AWS IoT Core demand.",
+    ..PLAIN
+};
+
+pub(super) const MQTT_KEY_FILE: Parameter = Parameter {
+    env: "MQTT_KEY_FILE",
+    flag: "mqtt-key-file",
+    value_name: "FILE",
+    valid: "a readable PEM file, together with MQTT_CERT_FILE; only with mqtts:// in MQTT_URL",
+    example: "/etc/kinesis-edge/device.key",
+    for_send: true,
+    help: "The private key of MQTT_CERT_FILE.",
+    ..PLAIN
+};
+
+pub(super) const TOPIC_PREFIX: Parameter = Parameter {
+    env: "TOPIC_PREFIX",
+    flag: "topic-prefix",
+    value_name: "TOPIC",
+    default: DefaultValue::Value("kinesisfirehose"),
+    valid: "1 to 200 bytes of UTF-8 without \"+\", \"#\" and control characters, no \"/\" at either end, \
+            no \"$\" at the beginning",
+    example: "factory/press-7/firehose",
+    for_send: true,
+    help: "The topics hang under this one: <prefix>/message, <prefix>/message/binary/# and \
+           <prefix>/message/status. The default is what apps of the Greengrass connector publish to.",
+    ..PLAIN
+};
+
+pub(super) const PUBLISH_WHEN_FULL: Parameter = Parameter {
+    env: "PUBLISH_WHEN_FULL",
+    flag: "publish-when-full",
+    value_name: "BOOL",
+    default: DefaultValue::Value("true"),
+    valid: "true or false",
+    example: "false",
+    help: "Send early as soon as a full batch waits: 500 records or 4 MiB. With false, records leave on \
+           the interval only.",
+    ..PLAIN
+};
+
+pub(super) const WHEN_FULL: Parameter = Parameter {
+    env: "WHEN_FULL",
+    flag: "when-full",
+    value_name: "POLICY",
+    default: DefaultValue::Value("reject"),
+    valid: "reject, wait or drop-oldest",
+    example: "wait",
+    help: "What happens to a record that finds the queue full. reject: it fails, as with the Greengrass \
+           connector. wait: the connector stops acknowledging, so the broker holds what follows. \
+           drop-oldest: the oldest waiting record fails instead. Each failure has its status.",
+    ..PLAIN
+};
+
+pub(super) const MAX_RECORDS_PER_SECOND: Parameter = Parameter {
+    env: "MAX_RECORDS_PER_SECOND",
+    flag: "max-records-per-second",
+    value_name: "RECORDS",
+    default: DefaultValue::Value("0"),
+    valid: "a whole number, 0 to 4294967295; 0 is unlimited",
+    example: "1000",
+    help: "How many records one delivery stream is sent per second at most.",
+    ..PLAIN
+};
+
+pub(super) const MAX_BYTES_PER_SECOND: Parameter = Parameter {
+    env: "MAX_BYTES_PER_SECOND",
+    flag: "max-bytes-per-second",
+    value_name: "BYTES",
+    default: DefaultValue::Value("0"),
+    valid: "a whole number, 0 to 4294967295; 0 is unlimited",
+    example: "1048576",
+    help: "How many bytes of records one delivery stream is sent per second at most, to spare a slow or \
+           metered link.",
+    ..PLAIN
+};
+
+pub(super) const MAX_REQUESTS_PER_SECOND: Parameter = Parameter {
+    env: "MAX_REQUESTS_PER_SECOND",
+    flag: "max-requests-per-second",
+    value_name: "CALLS",
+    default: DefaultValue::Value("0"),
+    valid: "a whole number, 0 to 4294967295; 0 is unlimited",
+    example: "10",
+    help: "How many calls are made for one delivery stream per second at most.",
+    ..PLAIN
+};
+
+pub(super) const RECORD_MAX_AGE: Parameter = Parameter {
+    env: "RECORD_MAX_AGE",
+    flag: "record-max-age",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("0"),
+    valid: "a whole number of seconds, 0 to 31536000 (a year); 0 keeps trying",
+    example: "86400",
+    help: "How long delivery of a record is tried. One that is older and still undelivered fails with \
+           the code Expired.",
+    ..PLAIN
+};
+
+pub(super) const SHUTDOWN_TIMEOUT: Parameter = Parameter {
+    env: "SHUTDOWN_TIMEOUT",
+    flag: "shutdown-timeout",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("10"),
+    valid: "a whole number of seconds, 0 to 3600",
+    example: "30",
+    help: "How long a stop may take to send what waits. What is left then fails with the code \
+           ConnectorStopped. Keep it below the time that the service manager allows.",
+    ..PLAIN
+};
+
+pub(super) const STATUS_MAX_BYTES: Parameter = Parameter {
+    env: "STATUS_MAX_BYTES",
+    flag: "status-max-bytes",
+    value_name: "BYTES",
+    default: DefaultValue::Value("120000"),
+    valid: "a whole number of bytes, 4096 to 16777216",
+    example: "8192",
+    help: "The most bytes one status document has; what would be longer is published as several. The \
+           default stays below the 128 KiB where AWS IoT Core and the Greengrass broker stop.",
+    ..PLAIN
+};
+
+pub(super) const LOG_FORMAT: Parameter = Parameter {
+    env: "LOG_FORMAT",
+    flag: "log-format",
+    value_name: "FORMAT",
+    default: DefaultValue::Value("text"),
+    valid: "text or json",
+    example: "json",
+    help: "How log lines look: for a person or for a program. RUST_LOG says which lines there are.",
+    ..PLAIN
+};

@@ -1,0 +1,286 @@
+//! The queue of one stream, in memory.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Record, Refusal};
+
+/// Records of one stream in the order they go out. A record taken out for a call stays counted
+/// until its outcome is final, so "in the queue" means waiting or in flight.
+#[derive(Debug)]
+pub struct StreamQueue {
+    /// In the order they go out: arrival order, retried records behind.
+    waiting: VecDeque<Record>,
+    /// Bytes of data waiting; tells when a full batch waits without counting again.
+    waiting_bytes: usize,
+    /// Records taken out for a call whose outcome is not final.
+    in_flight: usize,
+    /// Most records, waiting and in flight, that are held (`DELIVERY_STREAM_QUEUE_SIZE`).
+    queue_size: usize,
+    /// No waiting record was taken in before this. Retried records stand behind younger ones, so
+    /// only a look at all of them tells the oldest; this bound says when such a look is due.
+    oldest_bound: Option<Instant>,
+}
+
+impl StreamQueue {
+    /// An empty queue for up to `queue_size` records.
+    pub fn new(queue_size: usize) -> Self {
+        StreamQueue {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            in_flight: 0,
+            queue_size,
+            oldest_bound: None,
+        }
+    }
+
+    /// Whether a further record is taken.
+    pub fn has_room(&self) -> bool {
+        self.len() < self.queue_size
+    }
+
+    /// Takes a record in, behind all others.
+    ///
+    /// # Errors
+    /// Gives the record back where the queue is full.
+    pub fn push(&mut self, record: Record) -> Result<(), (Refusal, Record)> {
+        if !self.has_room() {
+            return Err((Refusal::QueueFull, record));
+        }
+        self.append(record);
+        Ok(())
+    }
+
+    /// Takes the first `count` waiting records out for a call. They stay counted as in flight.
+    pub fn take(&mut self, count: usize) -> Vec<Record> {
+        let records: Vec<Record> = self
+            .waiting
+            .drain(..count.min(self.waiting.len()))
+            .collect();
+        self.waiting_bytes -= bytes_of(&records);
+        self.in_flight += records.len();
+        self.give_back_spare_memory();
+        records
+    }
+
+    /// Ends a call: `finished` of its records are final, `retry` go back behind all others.
+    pub fn settle(&mut self, finished: usize, retry: Vec<Record>) {
+        self.in_flight -= finished + retry.len();
+        for mut record in retry {
+            record.detach();
+            self.append(record);
+        }
+    }
+
+    /// Takes out the record that waits longest in line; `None` where none waits.
+    pub fn drop_oldest(&mut self) -> Option<Record> {
+        let record = self.waiting.pop_front()?;
+        self.waiting_bytes -= record.data.len();
+        Some(record)
+    }
+
+    /// Takes out every waiting record that is `max_age` old or older.
+    pub fn expire(&mut self, now: Instant, max_age: Duration) -> Vec<Record> {
+        let is_old = |received: Instant| now.duration_since(received) >= max_age;
+        if !self.oldest_bound.is_some_and(is_old) {
+            return Vec::new();
+        }
+        let (old, young): (Vec<_>, Vec<_>) = self
+            .waiting
+            .drain(..)
+            .partition(|record| is_old(record.received));
+        self.waiting_bytes -= bytes_of(&old);
+        self.oldest_bound = young.iter().map(|record| record.received).min();
+        self.waiting = young.into();
+        old
+    }
+
+    /// An instant before which no waiting record was taken in; `None` where none waits.
+    pub fn oldest_bound(&self) -> Option<Instant> {
+        self.oldest_bound.filter(|_| !self.waiting.is_empty())
+    }
+
+    /// Takes out all that waits.
+    pub fn drain(&mut self) -> Vec<Record> {
+        self.waiting_bytes = 0;
+        self.waiting.drain(..).collect()
+    }
+
+    /// Sizes of the waiting records, in order, in bytes of data.
+    pub fn waiting_sizes(&self) -> impl Iterator<Item = usize> {
+        self.waiting.iter().map(|record| record.data.len())
+    }
+
+    /// Records waiting.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Bytes of data waiting.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Records waiting or in flight.
+    pub fn len(&self) -> usize {
+        self.waiting.len() + self.in_flight
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn append(&mut self, record: Record) {
+        self.oldest_bound = Some(match self.oldest_bound() {
+            Some(bound) => bound.min(record.received),
+            None => record.received,
+        });
+        self.waiting_bytes += record.data.len();
+        self.waiting.push_back(record);
+    }
+
+    /// After a backlog, the places of a hundred thousand records would stay allocated for good.
+    fn give_back_spare_memory(&mut self) {
+        if self.waiting.capacity() > 8192 && self.waiting.len() < self.waiting.capacity() / 8 {
+            self.waiting.shrink_to(self.waiting.capacity() / 4);
+        }
+    }
+}
+
+fn bytes_of(records: &[Record]) -> usize {
+    records.iter().map(|record| record.data.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Id, MemoryBudget};
+    use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn record(number: u64, bytes: usize, received: Instant, budget: &MemoryBudget) -> Record {
+        Record {
+            data: Bytes::from(vec![0; bytes]),
+            id: Id::from(number.to_string().as_str()),
+            received,
+            charge: budget.charge(MemoryBudget::record_bytes(bytes, 0)).unwrap(),
+        }
+    }
+
+    fn numbers(records: &[Record]) -> Vec<u64> {
+        records
+            .iter()
+            .map(|r| r.id.as_str().parse().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn in_flight_counts_against_the_queue_size() {
+        let (now, budget) = (Instant::now(), MemoryBudget::new(1 << 30));
+        let mut queue = StreamQueue::new(3);
+        for number in 0..3 {
+            queue.push(record(number, 1, now, &budget)).unwrap();
+        }
+        let taken = queue.take(2);
+        assert_eq!(
+            (numbers(&taken), queue.waiting(), queue.len()),
+            (vec![0, 1], 1, 3)
+        );
+        let (refusal, refused) = queue.push(record(3, 1, now, &budget)).unwrap_err();
+        assert_eq!(refusal, Refusal::QueueFull);
+        queue.settle(2, Vec::new());
+        queue.push(refused).unwrap();
+        assert_eq!(numbers(&queue.drain()), [2, 3]);
+    }
+
+    #[test]
+    fn retried_records_go_to_the_end() {
+        let (now, budget) = (Instant::now(), MemoryBudget::new(1 << 30));
+        let mut queue = StreamQueue::new(10);
+        for number in 0..4 {
+            queue.push(record(number, 1, now, &budget)).unwrap();
+        }
+        let taken = queue.take(3);
+        queue.settle(1, taken.into_iter().skip(1).collect());
+        assert_eq!(numbers(&queue.drain()), [3, 1, 2]);
+    }
+
+    #[test]
+    fn expiry_takes_the_old_wherever_they_stand() {
+        let (start, budget) = (Instant::now(), MemoryBudget::new(1 << 30));
+        let mut queue = StreamQueue::new(10);
+        for (number, second) in [(0, 5), (1, 0), (2, 9), (3, 1)] {
+            queue
+                .push(record(
+                    number,
+                    1,
+                    start + Duration::from_secs(second),
+                    &budget,
+                ))
+                .unwrap();
+        }
+        assert_eq!(queue.oldest_bound(), Some(start));
+        let now = start + Duration::from_secs(10);
+        assert_eq!(numbers(&queue.expire(now, Duration::from_secs(9))), [1, 3]);
+        assert!(queue.expire(now, Duration::from_secs(9)).is_empty());
+        assert_eq!(queue.oldest_bound(), Some(start + Duration::from_secs(5)));
+        assert_eq!(
+            (queue.waiting_bytes(), numbers(&queue.drain())),
+            (2, vec![0, 2])
+        );
+    }
+
+    proptest! {
+        /// Against a model: whatever is done, nothing is lost or doubled, counts and bytes are
+        /// right, and the budget is given back to the last byte.
+        #[test]
+        fn holds_what_it_was_given(steps in proptest::collection::vec((0u8..6, 0usize..2000, any::<u64>()), 1..200)) {
+            let (start, budget) = (Instant::now(), MemoryBudget::new(1 << 30));
+            let mut queue = StreamQueue::new(50);
+            let (mut next, mut held, mut flights) = (0u64, BTreeSet::new(), Vec::<Vec<Record>>::new());
+            for (second, (kind, size, dice)) in steps.into_iter().enumerate() {
+                let now = start + Duration::from_secs(second as u64);
+                match kind {
+                    0 | 1 => {
+                        let fits = held.len() < 50;
+                        let pushed = queue.push(record(next, size, now, &budget));
+                        prop_assert_eq!(pushed.is_ok(), fits);
+                        if fits { held.insert(next); }
+                        next += 1;
+                    }
+                    2 => flights.push(queue.take(size % 20)),
+                    3 => if !flights.is_empty() {
+                        let flight = flights.swap_remove(dice as usize % flights.len());
+                        let mut kept = Vec::new();
+                        let mut finished = 0;
+                        for (place, record) in flight.into_iter().enumerate() {
+                            if dice >> (place % 64) & 1 == 1 { kept.push(record) } else {
+                                held.remove(&numbers(std::slice::from_ref(&record))[0]);
+                                finished += 1;
+                            }
+                        }
+                        queue.settle(finished, kept);
+                    },
+                    4 => if let Some(dropped) = queue.drop_oldest() {
+                        prop_assert!(held.remove(&numbers(&[dropped])[0]));
+                    },
+                    _ => for old in queue.expire(now, Duration::from_secs(dice % 60)) {
+                        prop_assert!(held.remove(&numbers(&[old])[0]));
+                    },
+                }
+                prop_assert_eq!(queue.len(), held.len());
+                prop_assert_eq!(queue.waiting_bytes(), queue.waiting_sizes().sum::<usize>());
+            }
+            let mut left: Vec<u64> = numbers(&queue.drain());
+            left.extend(flights.iter().flat_map(|flight| numbers(flight)));
+            prop_assert_eq!(left.len(), held.len());
+            prop_assert_eq!(left.into_iter().collect::<BTreeSet<_>>(), held);
+            drop((queue, flights));
+            prop_assert_eq!(budget.used_bytes(), 0);
+        }
+    }
+}

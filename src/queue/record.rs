@@ -1,0 +1,50 @@
+//! A record as the queue holds it, and the id its status will carry.
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Charge;
+
+/// The id of a request: text, as a slice of a buffer that other records may share.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Id(Bytes);
+
+impl Id {
+    /// An id from bytes that are known to be UTF-8; what is not UTF-8 reads as empty.
+    pub fn from_utf8(bytes: Bytes) -> Self {
+        Id(bytes)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl From<&str> for Id {
+    fn from(text: &str) -> Self {
+        Id(Bytes::copy_from_slice(text.as_bytes()))
+    }
+}
+
+/// What Firehose receives, and what is needed to say what became of it.
+#[derive(Debug)]
+pub struct Record {
+    /// The record, before base64.
+    pub data: Bytes,
+    /// Maps the status back to the request.
+    pub id: Id,
+    /// When it was taken in: its age decides whether it is expired.
+    pub received: Instant,
+    /// Its share of the memory budget, given back when the record goes.
+    pub charge: Charge,
+}
+
+impl Record {
+    /// Gives the record memory of its own. Records that arrive together share one buffer, which
+    /// stays as long as any of them: one that goes back to the queue must not hold the others'.
+    pub fn detach(&mut self) {
+        self.data = Bytes::copy_from_slice(&self.data);
+        self.id = Id(Bytes::copy_from_slice(&self.id.0));
+    }
+}

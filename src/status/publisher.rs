@@ -1,0 +1,218 @@
+//! The backlog of status documents between those who know outcomes and the MQTT session.
+//!
+//! It is bounded: while the broker does not take documents they wait here, and beyond the bound
+//! the oldest go, counted and logged. Before that happens the backlog is *congested*, upon which
+//! intake holds its acknowledgements back, so a broker that merely reads slowly loses nothing.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Document, DocumentBuilder, Shape, Verdict};
+
+/// How documents are written and how many may wait.
+#[derive(Debug, Clone, Copy)]
+pub struct PublisherSettings {
+    /// Which shape the apps expect.
+    pub shape: Shape,
+    /// Longest document, in bytes (`STATUS_MAX_BYTES`).
+    pub document_max_bytes: usize,
+    /// Most bytes of documents that wait for the broker.
+    pub backlog_max_bytes: usize,
+}
+
+/// Takes statuses in and hands documents out. Cheap to clone; clones share the backlog.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    /// Shared by all clones.
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// As configured.
+    settings: PublisherSettings,
+    /// What the broker takes at most, in bytes: it may be less than configured.
+    broker_max_bytes: AtomicUsize,
+    /// Documents that wait.
+    backlog: Mutex<Backlog>,
+    /// Rung when a document came in.
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Backlog {
+    /// Oldest first.
+    documents: VecDeque<Document>,
+    /// Their bytes.
+    bytes: usize,
+    /// Statuses thrown away because the backlog was full, since the start.
+    dropped: usize,
+    /// Whether the last document that came in pushed another out: a change is logged once.
+    overflowing: bool,
+}
+
+impl Publisher {
+    /// An empty backlog.
+    pub fn new(settings: PublisherSettings) -> Self {
+        Publisher {
+            inner: Arc::new(Inner {
+                settings,
+                broker_max_bytes: AtomicUsize::new(usize::MAX),
+                backlog: Mutex::default(),
+                arrived: Notify::new(),
+            }),
+        }
+    }
+
+    /// Takes the statuses of one batch: published in one document, or several where one would be
+    /// too long.
+    pub fn publish<'a>(&self, statuses: impl IntoIterator<Item = (&'a str, Verdict<'a>)>) {
+        let max_bytes = self
+            .inner
+            .settings
+            .document_max_bytes
+            .min(self.inner.broker_max_bytes.load(Ordering::Relaxed));
+        let mut builder = DocumentBuilder::new(self.inner.settings.shape, max_bytes);
+        for (id, verdict) in statuses {
+            builder.add(id, verdict);
+        }
+        let documents = builder.finish();
+        if documents.is_empty() {
+            return;
+        }
+        self.enqueue(documents);
+        self.inner.arrived.notify_one();
+    }
+
+    fn enqueue(&self, documents: Vec<Document>) {
+        let mut backlog = self.backlog();
+        let mut dropped = 0;
+        for document in documents {
+            backlog.bytes += document.json.len();
+            backlog.documents.push_back(document);
+            while backlog.bytes > self.inner.settings.backlog_max_bytes {
+                let Some(oldest) = backlog.documents.pop_front() else {
+                    break;
+                };
+                backlog.bytes -= oldest.json.len();
+                dropped += oldest.statuses;
+            }
+        }
+        backlog.dropped += dropped;
+        let overflowing = dropped > 0;
+        if overflowing && !backlog.overflowing {
+            tracing::warn!(
+                bytes = backlog.bytes,
+                "the broker does not take status documents as fast as they come; the oldest are dropped"
+            );
+        }
+        backlog.overflowing = overflowing;
+    }
+
+    /// The next document to publish.
+    pub fn pop(&self) -> Option<Document> {
+        let mut backlog = self.backlog();
+        let document = backlog.documents.pop_front()?;
+        backlog.bytes -= document.json.len();
+        Some(document)
+    }
+
+    /// Waits until a document came in since the last wait ended.
+    pub async fn arrived(&self) {
+        self.inner.arrived.notified().await;
+    }
+
+    /// Whether so much waits that new requests should be held back.
+    pub fn is_congested(&self) -> bool {
+        self.backlog().bytes > self.inner.settings.backlog_max_bytes / 2
+    }
+
+    /// Whether no document waits.
+    pub fn is_empty(&self) -> bool {
+        self.backlog().documents.is_empty()
+    }
+
+    /// Statuses that wait for the broker.
+    pub fn waiting(&self) -> usize {
+        self.backlog()
+            .documents
+            .iter()
+            .map(|document| document.statuses)
+            .sum()
+    }
+
+    /// Statuses thrown away because the backlog was full, since the start.
+    pub fn dropped(&self) -> usize {
+        self.backlog().dropped
+    }
+
+    /// Tells how long a message the broker takes, in bytes of payload.
+    pub fn set_broker_max_bytes(&self, bytes: usize) {
+        self.inner.broker_max_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.inner
+            .backlog
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn publisher(backlog_max_bytes: usize) -> Publisher {
+        Publisher::new(PublisherSettings {
+            shape: Shape::List,
+            document_max_bytes: 4096,
+            backlog_max_bytes,
+        })
+    }
+
+    fn success(id: &str) -> (&str, Verdict<'_>) {
+        (id, Verdict::Success { record_id: "r" })
+    }
+
+    #[test]
+    fn hands_out_in_order() {
+        let publisher = publisher(100_000);
+        publisher.publish([success("1"), success("2")]);
+        publisher.publish([success("3")]);
+        publisher.publish([]);
+        assert_eq!(publisher.waiting(), 3);
+        assert_eq!(publisher.pop().unwrap().statuses, 2);
+        assert_eq!(publisher.pop().unwrap().statuses, 1);
+        assert!(publisher.pop().is_none() && publisher.is_empty());
+    }
+
+    #[test]
+    fn a_broker_that_does_not_read_cannot_make_statuses_pile_up() {
+        let publisher = publisher(10_000);
+        let mut congested_before_any_drop = false;
+        for number in 0..10_000 {
+            publisher.publish([success(&number.to_string())]);
+            assert!(publisher.backlog().bytes <= 10_000);
+            congested_before_any_drop |= publisher.is_congested() && publisher.dropped() == 0;
+        }
+        assert!(congested_before_any_drop);
+        assert_eq!(publisher.waiting() + publisher.dropped(), 10_000);
+        let first = publisher.pop().unwrap();
+        assert!(!first.json.windows(7).any(|part| part == b"\"id\":\"0\""));
+    }
+
+    #[test]
+    fn a_broker_may_take_less_than_configured() {
+        let publisher = publisher(1_000_000);
+        publisher.set_broker_max_bytes(1000);
+        let ids: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        publisher.publish(ids.iter().map(|id| success(id)));
+        while let Some(document) = publisher.pop() {
+            assert!(document.json.len() <= 1000);
+        }
+    }
+}
