@@ -1,0 +1,182 @@
+//! The connector: in the test's process, with short time limits towards the destination, or as
+//! the program itself.
+
+use std::fs;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use kinesis_edge::connector::{Connector, Leftover};
+use kinesis_edge::destination::{Destination, Firehose, FirehoseSettings};
+use kinesis_edge::parameters::{self, Parameters};
+use kinesis_edge::telemetry::ServiceManager;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::{PATIENCE, STREAM};
+
+/// Parameters from their environment variables' names; the default stream is [`STREAM`].
+pub fn parameters(given: &[(&str, &str)]) -> Parameters {
+    let parsed = parameters::parse(&|parameter| {
+        let value = given
+            .iter()
+            .find(|(name, _)| *name == parameter.env)
+            .map(|(_, value)| *value);
+        let default = (parameter.env == "DEFAULT_DELIVERY_STREAM_ARN").then_some(STREAM);
+        value.or(default).map(|value| Ok(value.to_owned()))
+    });
+    parsed.unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+/// Firehose at a stand-in's URL, with a time limit short enough for tests of hanging calls.
+pub async fn quick_firehose(url: &str) -> Firehose {
+    Firehose::new(FirehoseSettings {
+        call_timeout: Duration::from_secs(1),
+        stand_in: Some(url.to_owned()),
+        ..FirehoseSettings::default()
+    })
+    .await
+}
+
+/// A connector in this process.
+pub struct RunningConnector {
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Leftover>,
+}
+
+impl RunningConnector {
+    /// Starts one.
+    pub fn start<D: Destination>(parameters: &Parameters, destination: D) -> Self {
+        let connector = Connector::new(parameters, destination, ServiceManager::none())
+            .expect("the connector is made");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stop_requested = async move {
+            // A test that forgets the connector leaves it running until the runtime ends.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        RunningConnector {
+            stop: Some(stop),
+            task: tokio::spawn(connector.run(stop_requested)),
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(mut self) -> Leftover {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        self.task.await.expect("the connector ends without a panic")
+    }
+}
+
+/// The program, as a process.
+pub struct ConnectorProcess {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl ConnectorProcess {
+    /// Starts `kinesis-edge run` with these environment variables and no others.
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        Self::start_with("run", &[], variables)
+    }
+
+    /// Starts a subcommand with arguments and environment variables, in a folder of its own.
+    pub fn start_with(subcommand: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the process");
+        let log = |name| fs::File::create(folder.path().join(name)).expect("a log is made");
+        let child = Command::new(program())
+            .arg(subcommand)
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_clear()
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log("stdout"))
+            .stderr(log("stderr"))
+            .spawn()
+            .expect("the program starts");
+        ConnectorProcess { child, folder }
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).unwrap_or_default()
+    }
+
+    /// What it wrote to standard output so far.
+    pub fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout")).unwrap_or_default()
+    }
+
+    /// Its working folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal by its name, such as TERM.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args(["-s", name, &self.pid().to_string()])
+            .status();
+        assert!(status.expect("kill runs").success());
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            assert!(
+                start.elapsed() < PATIENCE,
+                "the process does not end:\n{}",
+                self.stderr()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child
+            .try_wait()
+            .expect("it can be waited for")
+            .is_none()
+    }
+
+    /// The most memory it had resident at a time, in KB (`VmHWM`).
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM:"))
+            .expect("Linux tells");
+        line.split_whitespace()
+            .nth(1)
+            .and_then(|kb| kb.parse().ok())
+            .expect("a number of kB")
+    }
+}
+
+impl Drop for ConnectorProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary that cargo built for the tests.
+pub fn program() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_kinesis-edge"))
+}

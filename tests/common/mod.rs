@@ -1,0 +1,49 @@
+//! What the integration tests share: a real broker, a local app, the connector inside the test's
+//! process or as a process of its own. Everything listens on loopback and ends with the test.
+
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "each test file uses its own part of this"
+)]
+
+mod app;
+mod connector;
+mod mosquitto;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+pub use app::{App, Status};
+pub use connector::{ConnectorProcess, RunningConnector, parameters, quick_firehose};
+pub use mosquitto::{Mosquitto, MosquittoOptions};
+
+/// The stream that tests send to when they name none.
+pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
+
+/// The ARN of another stream.
+pub fn stream_arn(name: &str) -> String {
+    format!("arn:aws:firehose:us-east-1:123456789012:deliverystream/{name}")
+}
+
+/// A port that nothing listens on at the moment.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// How long a test waits for what must happen before it fails. Long, since machines are slow at
+/// times: it decides how long a failing test takes, never whether a working one passes.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(
+            start.elapsed() < PATIENCE,
+            "did not happen within {PATIENCE:?}: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
