@@ -5,6 +5,8 @@
 
 mod staging;
 mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -16,7 +18,7 @@ use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
-use crate::queue::{MemoryBudget, Record, Refusal, Stream, StreamQueue};
+use crate::queue::{Id, MemoryBudget, Record, Refusal, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
 use staging::Staged;
@@ -240,23 +242,20 @@ impl Intake {
         queue: &mut StreamQueue,
         staged: Staged,
         now: Instant,
-        dropped: &mut Vec<Record>,
+        dropped: &mut Vec<Id>,
     ) -> Result<(), (Refusal, Staged)> {
         let bytes = MemoryBudget::record_bytes(staged.data.len(), staged.id.as_str().len());
-        let drops = self.settings.when_full == WhenFull::DropOldest;
         while !queue.has_room() {
-            match queue.drop_oldest().filter(|_| drops) {
-                Some(oldest) => dropped.push(oldest),
-                None => return Err((Refusal::QueueFull, staged)),
+            if !self.drop_oldest(queue, dropped) {
+                return Err((Refusal::QueueFull, staged));
             }
         }
         let charge = loop {
             if let Some(charge) = self.budget.charge(bytes) {
                 break charge;
             }
-            match queue.drop_oldest().filter(|_| drops) {
-                Some(oldest) => dropped.push(oldest),
-                None => return Err((Refusal::MemoryLimitExceeded, staged)),
+            if !self.drop_oldest(queue, dropped) {
+                return Err((Refusal::MemoryLimitExceeded, staged));
             }
         };
         let Staged { data, id, .. } = staged;
@@ -269,6 +268,16 @@ impl Intake {
         });
         debug_assert!(pushed.is_ok());
         Ok(())
+    }
+
+    /// Makes room for a newer record where the policy is to; only the id is kept, for its status.
+    fn drop_oldest(&self, queue: &mut StreamQueue, dropped: &mut Vec<Id>) -> bool {
+        if self.settings.when_full != WhenFull::DropOldest {
+            return false;
+        }
+        let oldest = queue.drop_oldest();
+        dropped.extend(oldest.as_ref().map(|record| record.id.clone()));
+        oldest.is_some()
     }
 
     /// Tries again what waits for room. `acknowledge` is called for what found some.
@@ -403,7 +412,7 @@ impl Intake {
         }));
     }
 
-    fn publish_dropped(&self, stream: &Stream, dropped: Vec<Record>) {
+    fn publish_dropped(&self, stream: &Stream, dropped: Vec<Id>) {
         if dropped.is_empty() {
             return;
         }
@@ -413,7 +422,7 @@ impl Intake {
             message: "dropped for a newer record, as the queue was full (WHEN_FULL=drop-oldest)",
         };
         self.statuses
-            .publish(dropped.iter().map(|record| (record.id.as_str(), verdict)));
+            .publish(dropped.iter().map(|id| (id.as_str(), verdict)));
     }
 }
 

@@ -13,6 +13,14 @@ pub struct AckToken {
     number: u64,
 }
 
+impl AckToken {
+    /// A token for tests of what holds it in between.
+    #[cfg(test)]
+    pub(crate) fn numbered(number: u64) -> Self {
+        AckToken { epoch: 1, number }
+    }
+}
+
 /// What is owed to the broker on the present connection.
 #[derive(Debug, Default)]
 pub(super) struct AckQueue {

@@ -44,6 +44,19 @@ impl Message {
         &self.frame[self.payload_at..]
     }
 
+    /// A message as it would come from a broker, for tests of what follows.
+    #[cfg(test)]
+    pub(crate) fn published(topic: &str, payload: &[u8], ack: Option<AckToken>) -> Self {
+        Message {
+            frame: Bytes::from([topic.as_bytes(), payload].concat()),
+            topic: 0..topic.len(),
+            payload_at: topic.len(),
+            retained: false,
+            ack,
+            oversize: None,
+        }
+    }
+
     /// A part of the payload without copying it. `part` has to lie in [`Message::payload`].
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.frame.slice_ref(part)

@@ -1,0 +1,336 @@
+//! What becomes of messages, seen from the queue, the acknowledgements and the statuses.
+
+use serde_json::Value;
+
+use super::streams::STREAMS_MAX;
+use super::*;
+use crate::request::Topics;
+use crate::status::{PublisherSettings, Shape};
+
+const DEFAULT: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/default";
+const QUEUE_SIZE: usize = 3;
+
+struct Bench {
+    intake: Intake,
+    statuses: Publisher,
+    budget: MemoryBudget,
+    stream: Arc<Stream>,
+    next_message: u64,
+    acknowledged: Vec<AckToken>,
+    now: Instant,
+}
+
+impl Bench {
+    fn new(when_full: WhenFull, memory_bytes: usize) -> Self {
+        let statuses = Publisher::new(PublisherSettings {
+            shape: Shape::List,
+            document_max_bytes: 120_000,
+            backlog_max_bytes: 10_000_000,
+        });
+        let partitions = Partitions::default();
+        let budget = MemoryBudget::new(memory_bytes);
+        let now = Instant::now();
+        let mut intake = Intake::new(
+            Decoder::new(Topics::new("kinesisfirehose"), 120_000),
+            IntakeSettings {
+                default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),
+                partitions,
+                queue_size: QUEUE_SIZE,
+                when_full,
+                full_batch_records: 500,
+            },
+            budget.clone(),
+            statuses.clone(),
+            now,
+        );
+        let stream = intake.opened_streams().remove(0);
+        Bench {
+            intake,
+            statuses,
+            budget,
+            stream,
+            next_message: 0,
+            acknowledged: Vec::new(),
+            now,
+        }
+    }
+
+    /// Publishes binary requests of these ids and this size in one read; gives their tokens.
+    fn publish(&mut self, ids: &[&str], bytes: usize) -> Vec<AckToken> {
+        let topic = |id: &&str| format!("kinesisfirehose/message/binary/{id}");
+        self.receive(
+            ids.iter()
+                .map(|id| (topic(id), vec![b'x'; bytes]))
+                .collect(),
+        )
+    }
+
+    fn request(&mut self, stream: &str, id: &str) -> AckToken {
+        let payload =
+            format!(r#"{{"request":{{"data":"d","delivery_stream_arn":"{stream}"}},"id":"{id}"}}"#);
+        self.receive(vec![(
+            "kinesisfirehose/message".into(),
+            payload.into_bytes(),
+        )])[0]
+    }
+
+    fn receive(&mut self, messages: Vec<(String, Vec<u8>)>) -> Vec<AckToken> {
+        let tokens: Vec<_> = messages.iter().map(|_| self.token()).collect();
+        let messages: Vec<_> = messages
+            .iter()
+            .zip(&tokens)
+            .map(|((topic, payload), token)| Message::published(topic, payload, Some(*token)))
+            .collect();
+        self.intake
+            .receive(&messages, self.now, |token| self.acknowledged.push(token));
+        tokens
+    }
+
+    fn token(&mut self) -> AckToken {
+        self.next_message += 1;
+        AckToken::numbered(self.next_message)
+    }
+
+    fn retry(&mut self) {
+        self.intake
+            .retry_parked(self.now, |token| self.acknowledged.push(token));
+    }
+
+    /// Delivers the first waiting records.
+    fn deliver(&self, count: usize) -> Vec<String> {
+        let mut queue = self.stream.queue();
+        let records = queue.take(count);
+        queue.settle(records.len(), Vec::new());
+        records
+            .iter()
+            .map(|record| record.id.as_str().to_owned())
+            .collect()
+    }
+
+    /// Statuses published so far, as (id, code).
+    fn statuses(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        std::iter::from_fn(|| self.statuses.pop())
+            .flat_map(|document| {
+                let value: Value = serde_json::from_slice(&document.json).unwrap();
+                value["response"].as_array().unwrap().clone()
+            })
+            .map(|entry| (text(&entry["id"]), text(&entry["ErrorCode"])))
+            .collect()
+    }
+}
+
+fn arn(number: usize) -> String {
+    format!("arn:aws:firehose:us-east-1:123456789012:deliverystream/s{number}")
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected
+        .iter()
+        .map(|(id, code)| ((*id).to_owned(), (*code).to_owned()))
+        .collect()
+}
+
+#[test]
+fn held_and_rejected_are_acknowledged() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    let held = bench.publish(&["1", "2"], 10);
+    let rejected = bench.receive(vec![(
+        "kinesisfirehose/message".into(),
+        b"rubbish".to_vec(),
+    )]);
+    assert_eq!(bench.acknowledged, [held, rejected].concat());
+    assert_eq!(bench.statuses(), pairs(&[("", "InvalidRequest")]));
+    assert_eq!(bench.deliver(9), ["1", "2"]);
+}
+
+#[test]
+fn a_full_queue_rejects_exactly_what_does_not_fit() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    let tokens = bench.publish(&["1", "2", "3", "4", "5"], 10);
+    assert_eq!(bench.acknowledged.len(), tokens.len());
+    assert_eq!(
+        bench.statuses(),
+        pairs(&[("4", "QueueFull"), ("5", "QueueFull")])
+    );
+    assert_eq!(bench.deliver(9), ["1", "2", "3"]);
+}
+
+#[test]
+fn memory_bounds_all_streams_together_and_comes_back() {
+    let mut bench = Bench::new(WhenFull::Reject, 2 * MemoryBudget::record_bytes(1, 1));
+    bench.request(&arn(1), "a");
+    bench.request(&arn(2), "b");
+    bench.request(&arn(3), "c");
+    assert_eq!(bench.statuses(), pairs(&[("c", "MemoryLimitExceeded")]));
+    for stream in bench.intake.opened_streams() {
+        drop(stream.queue().drain());
+    }
+    assert_eq!(bench.budget.used_bytes(), 0);
+    bench.request(&arn(3), "d");
+    assert_eq!(bench.statuses(), pairs(&[]));
+}
+
+#[test]
+fn drop_oldest_keeps_the_newest() {
+    let mut bench = Bench::new(WhenFull::DropOldest, 1 << 20);
+    bench.publish(&["1", "2", "3", "4", "5"], 10);
+    assert_eq!(
+        bench.statuses(),
+        pairs(&[("1", "Dropped"), ("2", "Dropped")])
+    );
+    assert_eq!(bench.deliver(9), ["3", "4", "5"]);
+    // What is in flight cannot be dropped: then the new one is rejected.
+    bench.publish(&["6", "7", "8"], 10);
+    let _in_flight = bench.stream.queue().take(3);
+    bench.publish(&["9"], 10);
+    assert_eq!(bench.statuses(), pairs(&[("9", "QueueFull")]));
+}
+
+#[test]
+fn drop_oldest_makes_room_in_memory_too() {
+    let mut bench = Bench::new(WhenFull::DropOldest, 2 * MemoryBudget::record_bytes(100, 1));
+    bench.publish(&["1", "2", "3"], 100);
+    assert_eq!(bench.statuses(), pairs(&[("1", "Dropped")]));
+    assert_eq!(bench.deliver(9), ["2", "3"]);
+}
+
+#[test]
+fn wait_acknowledges_only_what_is_held_and_keeps_order() {
+    let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+    let tokens = bench.publish(&["1", "2", "3", "4", "5"], 10);
+    assert_eq!(bench.acknowledged, tokens[..3]);
+    assert!(bench.intake.has_parked() && !bench.intake.is_choked());
+    assert_eq!(bench.deliver(1), ["1"]);
+    // There is room for one now, but it is the one's that waits longest.
+    let late = bench.publish(&["6"], 10)[0];
+    assert!(!bench.acknowledged.contains(&late));
+    bench.retry();
+    assert_eq!(bench.acknowledged, tokens[..4]);
+    let mut rest = bench.deliver(9);
+    bench.retry();
+    rest.extend(bench.deliver(9));
+    assert_eq!(rest, ["2", "3", "4", "5", "6"]);
+    assert!(!bench.intake.has_parked());
+    assert_eq!(bench.statuses(), pairs(&[]));
+}
+
+#[test]
+fn wait_of_one_stream_leaves_the_others_alone() {
+    let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+    bench.publish(&["1", "2", "3", "4"], 10);
+    let other = bench.request(&arn(1), "other");
+    assert!(bench.acknowledged.contains(&other));
+}
+
+#[test]
+fn wait_is_bounded() {
+    let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+    for number in 0..QUEUE_SIZE + PARKED_MAX {
+        assert!(!bench.intake.is_choked());
+        bench.publish(&[&number.to_string()], 10);
+    }
+    assert!(bench.intake.is_choked());
+    let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+    bench.publish(&["1", "2", "3", "4"], PARKED_MAX_BYTES);
+    assert!(bench.intake.is_choked());
+}
+
+#[test]
+fn what_waits_comes_again_with_a_kept_session_and_is_kept_without_one() {
+    for resumed in [true, false] {
+        let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+        bench.publish(&["1", "2", "3", "4"], 10);
+        bench.intake.reconnected(resumed);
+        assert_eq!(bench.intake.has_parked(), !resumed);
+        bench.deliver(3);
+        let before = bench.acknowledged.len();
+        bench.retry();
+        // Its acknowledgement went with the connection.
+        assert_eq!(bench.acknowledged.len(), before);
+        assert_eq!(bench.deliver(9).is_empty(), resumed);
+        assert_eq!(bench.intake.parked_bytes, 0);
+    }
+}
+
+#[test]
+fn retained_copies_are_acknowledged_and_ignored() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    let token = bench.token();
+    let mut copy = Message::published("kinesisfirehose/message/binary/1", b"x", Some(token));
+    copy.retained = true;
+    bench
+        .intake
+        .receive(&[copy], bench.now, |token| bench.acknowledged.push(token));
+    assert_eq!(
+        (
+            bench.acknowledged.len(),
+            bench.statuses().len(),
+            bench.stream.queue().len()
+        ),
+        (1, 0, 0)
+    );
+}
+
+#[test]
+fn streams_are_bounded_and_idle_ones_make_room() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 24);
+    for number in 1..STREAMS_MAX {
+        bench.request(&arn(number), &number.to_string());
+    }
+    assert_eq!(bench.statuses(), pairs(&[]));
+    bench.request(&arn(900), "too many");
+    assert_eq!(bench.statuses(), pairs(&[("too many", "TooManyStreams")]));
+    bench.request("arn:aws:nonsense", "bad");
+    assert_eq!(
+        bench.statuses(),
+        pairs(&[("bad", "InvalidDeliveryStreamArn")])
+    );
+    let opened = bench.intake.opened_streams();
+    assert_eq!(opened.len(), STREAMS_MAX - 1);
+    drop(opened[4].queue().drain());
+    bench.request(&arn(900), "now");
+    assert_eq!(bench.statuses(), pairs(&[]));
+    assert!(opened[4].is_forgotten() && !opened[5].is_forgotten());
+}
+
+#[test]
+fn idle_streams_are_forgotten_but_not_the_default_nor_one_with_records() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    bench.request(&arn(1), "delivered");
+    bench.request(&arn(2), "waiting");
+    let opened = bench.intake.opened_streams();
+    drop(opened[0].queue().drain());
+    bench
+        .intake
+        .forget_idle(bench.now + std::time::Duration::from_secs(299));
+    assert!(!opened[0].is_forgotten());
+    bench
+        .intake
+        .forget_idle(bench.now + std::time::Duration::from_secs(300));
+    assert!(opened[0].is_forgotten() && !opened[1].is_forgotten() && !bench.stream.is_forgotten());
+    // A new request opens it anew.
+    bench.request(&arn(1), "again");
+    assert_eq!(bench.intake.opened_streams()[0].arn.as_str(), arn(1));
+}
+
+#[test]
+fn the_default_stream_by_its_name_is_the_same_stream() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    bench.request(DEFAULT, "named");
+    bench.publish(&["unnamed"], 1);
+    assert_eq!(bench.deliver(9), ["named", "unnamed"]);
+}
+
+#[test]
+fn while_stopping_only_what_no_broker_keeps_is_refused() {
+    let mut bench = Bench::new(WhenFull::Reject, 1 << 20);
+    let kept = Message::published(
+        "kinesisfirehose/message/binary/kept",
+        b"x",
+        Some(bench.token()),
+    );
+    let lost = Message::published("kinesisfirehose/message/binary/lost", b"x", None);
+    assert_eq!(bench.intake.refuse(&[kept, lost]), 1);
+    assert_eq!(bench.statuses(), pairs(&[("lost", "ConnectorStopped")]));
+}
