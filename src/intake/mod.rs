@@ -3,14 +3,15 @@
 //! It works on what one read brought: the requests are decoded first, then each stream concerned
 //! is locked once, and the rejections go out together. It does no I/O and has no clock.
 
+mod admit;
+mod parking;
 mod staging;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use tokio::time::Instant;
 
@@ -18,18 +19,12 @@ use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
-use crate::queue::{Id, MemoryBudget, Record, Refusal, Stream, StreamQueue};
+use crate::queue::{Id, MemoryBudget, Refusal, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
+use parking::{Parked, Parking};
 use staging::Staged;
 use streams::{SlotIndex, Streams};
-
-/// Most messages that wait un-acknowledged under `WHEN_FULL=wait` before reading stops. Brokers
-/// with a window of their own (20 to 100 messages) stop before.
-const PARKED_MAX: usize = 1000;
-
-/// Most bytes of them.
-const PARKED_MAX_BYTES: usize = 256 * 1024;
 
 /// What intake goes by.
 #[derive(Debug, Clone)]
@@ -44,12 +39,6 @@ pub struct IntakeSettings {
     pub when_full: WhenFull,
     /// Records that make a full batch: the worker is woken when so many wait.
     pub full_batch_records: usize,
-}
-
-/// A record that waits for room in its queue, its message not acknowledged.
-struct Parked {
-    slot: SlotIndex,
-    staged: Staged,
 }
 
 /// Takes messages in.
@@ -68,10 +57,10 @@ pub struct Intake {
     touched: Vec<SlotIndex>,
     /// Rejections of this round.
     rejections: Vec<Rejection>,
-    /// Records that wait for room, oldest first.
-    parked: VecDeque<Parked>,
-    /// Their bytes.
-    parked_bytes: usize,
+    /// Records that wait for room.
+    parking: Parking,
+    /// Whether a message on a topic that is not ours was logged.
+    has_seen_foreign_topic: bool,
 }
 
 impl Intake {
@@ -87,6 +76,7 @@ impl Intake {
             settings.default_stream.clone(),
             settings.partitions,
             settings.queue_size,
+            budget.clone(),
             now,
         );
         Intake {
@@ -97,8 +87,8 @@ impl Intake {
             streams,
             touched: Vec::new(),
             rejections: Vec::new(),
-            parked: VecDeque::new(),
-            parked_bytes: 0,
+            parking: Parking::default(),
+            has_seen_foreign_topic: false,
         }
     }
 
@@ -162,10 +152,7 @@ impl Intake {
                 return false;
             }
             None => {
-                tracing::debug!(
-                    topic = message.topic(),
-                    "ignored a message on a topic that is not ours"
-                );
+                self.note_foreign_topic(message.topic());
                 return false;
             }
         };
@@ -181,16 +168,37 @@ impl Intake {
                 return false;
             }
         };
-        let share = |part: &[u8]| message.share(part);
+        if MemoryBudget::record_bytes(data.len(), id.len()) > self.budget.limit_bytes() {
+            self.rejections.push(admit::refusal(
+                Refusal::MemoryLimitExceeded,
+                &id,
+                self.settings.queue_size,
+            ));
+            return false;
+        }
+        let (packet_bytes, share) = (message.packet_bytes(), |part: &[u8]| message.share(part));
         let staging = &mut self.streams.get_mut(slot).staging;
         if staging.is_empty() {
             self.touched.push(slot);
         }
         match data {
-            Cow::Borrowed(data) => staging.add_borrowed(data, &id, message.ack, share),
+            Cow::Borrowed(data) => {
+                staging.add_borrowed(data, &id, message.ack, packet_bytes, share)
+            }
             Cow::Owned(data) => staging.add_owned(data, &id, message.ack),
         }
         true
+    }
+
+    /// A session kept by the broker may have been made with another TOPIC_PREFIX.
+    fn note_foreign_topic(&mut self, topic: &str) {
+        if !std::mem::replace(&mut self.has_seen_foreign_topic, true) {
+            tracing::warn!(
+                topic,
+                "messages on topics that are not ours are ignored; the broker still has subscriptions \
+                 of an earlier TOPIC_PREFIX for this MQTT_CLIENT_ID"
+            );
+        }
     }
 
     /// Moves what is staged for one stream into its queue, under one lock.
@@ -203,6 +211,7 @@ impl Intake {
         let slot = self.streams.get_mut(index);
         let stream = Arc::clone(&slot.stream);
         let staged = slot.staging.finish();
+        let when_full = self.settings.when_full;
         // Records of one stream keep their order: who comes later waits behind who waits already.
         let mut wait = slot.parked > 0;
         let mut dropped = Vec::new();
@@ -213,140 +222,113 @@ impl Intake {
             let refused = if wait {
                 Some((Refusal::QueueFull, staged))
             } else {
-                self.admit(&mut queue, staged, now, &mut dropped).err()
+                admit::admit(
+                    &mut queue,
+                    &stream.share,
+                    staged,
+                    when_full,
+                    now,
+                    &mut dropped,
+                )
+                .err()
             };
             match refused {
                 None => {}
-                Some((_, staged)) if self.settings.when_full == WhenFull::Wait => {
+                Some((_, staged)) if when_full == WhenFull::Wait => {
                     wait = true;
-                    self.park(index, staged);
+                    self.park(index, &stream, staged);
                     continue;
                 }
-                Some((refusal, staged)) => self
-                    .rejections
-                    .push(self.refusal(refusal, staged.id.as_str())),
+                Some((refusal, staged)) => {
+                    let id = staged.id.as_str();
+                    let rejection = admit::refusal(refusal, id, self.settings.queue_size);
+                    self.rejections.push(rejection);
+                }
             }
             if let Some(token) = ack {
                 acknowledge(token);
             }
         }
-        let (after, bytes) = (queue.waiting(), queue.waiting_bytes());
-        drop(queue);
-        self.wake(&stream, before, after, bytes);
+        self.wake(&stream, before, queue);
         self.publish_dropped(&stream, dropped);
     }
 
-    /// Puts a record into the queue where it fits, making room first under `drop-oldest`.
-    fn admit(
-        &self,
-        queue: &mut StreamQueue,
-        staged: Staged,
-        now: Instant,
-        dropped: &mut Vec<Id>,
-    ) -> Result<(), (Refusal, Staged)> {
-        let bytes = MemoryBudget::record_bytes(staged.data.len(), staged.id.as_str().len());
-        while !queue.has_room() {
-            if !self.drop_oldest(queue, dropped) {
-                return Err((Refusal::QueueFull, staged));
-            }
-        }
-        let charge = loop {
-            if let Some(charge) = self.budget.charge(bytes) {
-                break charge;
-            }
-            if !self.drop_oldest(queue, dropped) {
-                return Err((Refusal::MemoryLimitExceeded, staged));
-            }
-        };
-        let Staged { data, id, .. } = staged;
-        // There is room: that was seen under the lock that is still held.
-        let pushed = queue.push(Record {
-            data,
-            id,
-            received: now,
-            charge,
-        });
-        debug_assert!(pushed.is_ok());
-        Ok(())
-    }
-
-    /// Makes room for a newer record where the policy is to; only the id is kept, for its status.
-    fn drop_oldest(&self, queue: &mut StreamQueue, dropped: &mut Vec<Id>) -> bool {
-        if self.settings.when_full != WhenFull::DropOldest {
-            return false;
-        }
-        let oldest = queue.drop_oldest();
-        dropped.extend(oldest.as_ref().map(|record| record.id.clone()));
-        oldest.is_some()
+    fn park(&mut self, slot: SlotIndex, stream: &Stream, mut staged: Staged) {
+        staged.detach();
+        // Where memory has a place for it, the place is kept: only what has none stops reading.
+        staged.charge = stream.share.charge(staged.cost_bytes());
+        self.streams.get_mut(slot).parked += 1;
+        self.parking.push(Parked { slot, staged });
     }
 
     /// Tries again what waits for room. `acknowledge` is called for what found some.
     pub fn retry_parked(&mut self, now: Instant, mut acknowledge: impl FnMut(AckToken)) {
         let mut still_full = Vec::new();
-        for Parked { slot, staged } in std::mem::take(&mut self.parked) {
+        for Parked { slot, staged } in self.parking.take_all() {
             if still_full.contains(&slot) {
-                self.parked.push_back(Parked { slot, staged });
+                self.parking.push(Parked { slot, staged });
                 continue;
             }
             let stream = Arc::clone(&self.streams.get_mut(slot).stream);
-            let (ack, bytes) = (staged.ack, staged.bytes());
+            let ack = staged.ack;
             let mut queue = stream.queue();
             let before = queue.waiting();
-            let admitted = self.admit(&mut queue, staged, now, &mut Vec::new());
-            let (after, waiting_bytes) = (queue.waiting(), queue.waiting_bytes());
-            drop(queue);
+            let admitted = admit::admit(
+                &mut queue,
+                &stream.share,
+                staged,
+                WhenFull::Wait,
+                now,
+                &mut Vec::new(),
+            );
+            self.wake(&stream, before, queue);
             match admitted {
                 Ok(()) => {
-                    self.unpark(slot, bytes);
-                    self.wake(&stream, before, after, waiting_bytes);
+                    self.streams.get_mut(slot).parked -= 1;
                     if let Some(token) = ack {
                         acknowledge(token);
                     }
                 }
                 Err((_, staged)) => {
                     still_full.push(slot);
-                    self.parked.push_back(Parked { slot, staged });
+                    self.parking.push(Parked { slot, staged });
                 }
             }
         }
     }
 
-    /// The connection was lost and found again. What waits un-acknowledged comes again where the
-    /// broker kept the session; where it did not, ours is the only copy left.
+    /// There is a new connection. What waits un-acknowledged comes again where the broker kept the
+    /// session; where it did not, ours is the only copy left.
     pub fn reconnected(&mut self, resumed: bool) {
-        for mut parked in std::mem::take(&mut self.parked) {
-            if resumed && parked.staged.ack.is_some() {
-                self.unpark(parked.slot, parked.staged.bytes());
+        for Parked { slot, mut staged } in self.parking.take_all() {
+            if resumed && staged.ack.is_some() {
+                self.streams.get_mut(slot).parked -= 1;
             } else {
-                parked.staged.ack = None;
-                self.parked.push_back(parked);
+                staged.ack = None;
+                self.parking.push(Parked { slot, staged });
             }
         }
     }
 
     /// Ends what waits for room and is kept by no broker. Says how many records that were.
     pub fn give_up_parked(&mut self) -> usize {
-        let lost: Vec<Parked> = self
-            .parked
-            .drain(..)
-            .filter(|parked| parked.staged.ack.is_none())
-            .collect();
-        self.rejections.extend(
-            lost.iter()
-                .map(|parked| stopped(parked.staged.id.as_str().to_owned())),
-        );
+        let parked = self.parking.take_all();
+        let lost = parked.iter().filter(|parked| parked.staged.ack.is_none());
+        self.rejections
+            .extend(lost.map(|parked| stopped(parked.staged.id.as_str().to_owned())));
+        let count = self.rejections.len();
         self.publish_rejections();
-        lost.len()
+        count
     }
 
     /// Whether records wait for room.
     pub fn has_parked(&self) -> bool {
-        !self.parked.is_empty()
+        !self.parking.is_empty()
     }
 
     /// Whether so much waits for room that nothing more should be read.
     pub fn is_choked(&self) -> bool {
-        self.parked.len() >= PARKED_MAX || self.parked_bytes >= PARKED_MAX_BYTES
+        self.parking.is_full()
     }
 
     /// Streams opened since the last call: each needs a worker.
@@ -359,45 +341,15 @@ impl Intake {
         self.streams.forget_idle(now);
     }
 
-    fn park(&mut self, slot: SlotIndex, mut staged: Staged) {
-        staged.detach();
-        self.parked_bytes += staged.bytes();
-        self.streams.get_mut(slot).parked += 1;
-        self.parked.push_back(Parked { slot, staged });
-    }
-
-    fn unpark(&mut self, slot: SlotIndex, bytes: usize) {
-        self.parked_bytes -= bytes;
-        self.streams.get_mut(slot).parked -= 1;
-    }
-
-    /// Wakes the worker where it has something new to consider: a first record, a full batch.
-    fn wake(&self, stream: &Stream, before: usize, after: usize, waiting_bytes: usize) {
+    /// Lets go of the queue and wakes the worker where it has something new to consider: a first
+    /// record, a full batch.
+    fn wake(&self, stream: &Stream, before: usize, queue: MutexGuard<'_, StreamQueue>) {
+        let (after, bytes) = (queue.waiting(), queue.waiting_bytes());
+        drop(queue);
         let full = self.settings.full_batch_records;
         let first = before == 0 && after > 0;
-        if first || (before < full && after >= full) || waiting_bytes >= NEARLY_FULL_BATCH_BYTES {
+        if first || (before < full && after >= full) || bytes >= NEARLY_FULL_BATCH_BYTES {
             stream.wake.notify_one();
-        }
-    }
-
-    fn refusal(&self, refusal: Refusal, id: &str) -> Rejection {
-        let (code, message) = match refusal {
-            Refusal::QueueFull => (
-                Code::QueueFull,
-                format!(
-                    "the queue of this stream holds {} records, as many as DELIVERY_STREAM_QUEUE_SIZE allows",
-                    self.settings.queue_size
-                ),
-            ),
-            Refusal::MemoryLimitExceeded => (
-                Code::MemoryLimitExceeded,
-                "the queues hold as much as MEMORY_SIZE allows".to_owned(),
-            ),
-        };
-        Rejection {
-            id: id.to_owned(),
-            code,
-            message,
         }
     }
 

@@ -5,10 +5,13 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::mqtt::AckToken;
-use crate::queue::Id;
+use crate::queue::{Charge, Id, MemoryBudget};
 
-/// From this size on a record is no longer copied: its packet is hardly larger than it.
+/// From this size on a record is no longer copied, if it is most of its packet.
 const SHARE_FROM_BYTES: usize = 32 * 1024;
+
+/// What a buffer may keep for the next round. There is one for each stream.
+const KEEP_BYTES: usize = 8 * 1024;
 
 /// A record that is ready for its queue.
 #[derive(Debug)]
@@ -19,12 +22,14 @@ pub(super) struct Staged {
     pub id: Id,
     /// What its message is owed.
     pub ack: Option<AckToken>,
+    /// Its share of the memory budget, where it has one already.
+    pub charge: Option<Charge>,
 }
 
 impl Staged {
-    /// What it takes beside its bookkeeping, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.data.len() + self.id.as_str().len()
+    /// What it is charged, in bytes.
+    pub fn cost_bytes(&self) -> usize {
+        MemoryBudget::record_bytes(self.data.len(), self.id.as_str().len())
     }
 
     /// Gives it memory of its own, as it may stay longer than those it came with.
@@ -63,16 +68,18 @@ impl Staging {
         self.entries.is_empty()
     }
 
-    /// Adds a record that is a part of its packet; `share` keeps such a part without copying.
+    /// Adds a record that is a part of a packet of `packet_bytes`; `share` keeps such a part, and
+    /// with it the packet, without copying.
     pub fn add_borrowed(
         &mut self,
         data: &[u8],
         id: &str,
         ack: Option<AckToken>,
+        packet_bytes: usize,
         share: impl FnOnce(&[u8]) -> Bytes,
     ) {
         self.slab.extend_from_slice(id.as_bytes());
-        let data = if data.len() < SHARE_FROM_BYTES {
+        let data = if data.len() < SHARE_FROM_BYTES || data.len() < packet_bytes / 2 {
             self.slab.extend_from_slice(data);
             Data::Slab(data.len())
         } else {
@@ -97,14 +104,14 @@ impl Staging {
 
     /// The records gathered, in order of arrival; nothing is left.
     pub fn finish(&mut self) -> Vec<Staged> {
-        // A copy of the exact size: the growing buffer stays for the next round.
+        // A copy of the exact size: a growing buffer has up to twice of it.
         let mut slab = Bytes::copy_from_slice(&self.slab);
         self.slab.clear();
-        if self.slab.capacity() > 4 * SHARE_FROM_BYTES {
+        if self.slab.capacity() > KEEP_BYTES {
             self.slab = BytesMut::new();
         }
-        self.entries
-            .drain(..)
+        std::mem::take(&mut self.entries)
+            .into_iter()
             .map(|entry| Staged {
                 id: Id::from_utf8(slab.split_to(entry.id_bytes)),
                 data: match entry.data {
@@ -112,6 +119,7 @@ impl Staging {
                     Data::Own(data) => data,
                 },
                 ack: entry.ack,
+                charge: None,
             })
             .collect()
     }
@@ -125,12 +133,22 @@ mod tests {
     fn keeps_order_and_content_whatever_the_size() {
         let mut staging = Staging::default();
         let large = vec![7; SHARE_FROM_BYTES];
-        staging.add_borrowed(b"small", "1", None, |_| {
+        staging.add_borrowed(b"small", "1", None, 100, |_| {
             unreachable!("small records are copied")
         });
-        staging.add_borrowed(&large, "2", None, Bytes::copy_from_slice);
+        staging.add_borrowed(
+            &large,
+            "2",
+            None,
+            SHARE_FROM_BYTES + 9,
+            Bytes::copy_from_slice,
+        );
         staging.add_owned(b"owned".to_vec(), "", None);
-        staging.add_borrowed(b"", "ü4", None, |_| unreachable!());
+        staging.add_borrowed(b"", "ü4", None, 9, |_| unreachable!());
+        let part = "must not keep a packet that is mostly something else";
+        staging.add_borrowed(&large, "5", None, 3 * SHARE_FROM_BYTES, |_| {
+            unreachable!("{part}")
+        });
         let records = staging.finish();
         let found: Vec<_> = records
             .iter()
@@ -138,7 +156,13 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [("1", 5), ("2", SHARE_FROM_BYTES), ("", 5), ("ü4", 0)]
+            [
+                ("1", 5),
+                ("2", SHARE_FROM_BYTES),
+                ("", 5),
+                ("ü4", 0),
+                ("5", SHARE_FROM_BYTES)
+            ]
         );
         assert_eq!(&records[0].data[..], b"small");
         assert!(staging.is_empty() && staging.finish().is_empty());

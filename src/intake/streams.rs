@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::staging::Staging;
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
-use crate::queue::Stream;
+use crate::queue::{MemoryBudget, Stream};
 
 /// Most streams in use at a time. Each has a worker and connections of its own.
 pub const STREAMS_MAX: usize = 128;
@@ -49,11 +49,13 @@ pub(super) struct Streams {
     /// By [`SlotIndex`]; a hole where one was forgotten.
     slots: Vec<Option<Slot>>,
     /// By ARN, as requests name them.
-    by_arn: HashMap<String, SlotIndex>,
+    by_arn: HashMap<DeliveryStreamArn, SlotIndex>,
     /// Which ARNs are accepted.
     partitions: Partitions,
     /// Records per stream.
     queue_size: usize,
+    /// Of which each stream gets a share.
+    budget: MemoryBudget,
     /// Opened and not handed out yet.
     opened: Vec<Arc<Stream>>,
 }
@@ -63,6 +65,7 @@ impl Streams {
         default: DeliveryStreamArn,
         partitions: Partitions,
         queue_size: usize,
+        budget: MemoryBudget,
         now: Instant,
     ) -> Self {
         let mut streams = Streams {
@@ -70,6 +73,7 @@ impl Streams {
             by_arn: HashMap::new(),
             partitions,
             queue_size,
+            budget,
             opened: Vec::new(),
         };
         streams.open(default, now);
@@ -147,7 +151,11 @@ impl Streams {
     }
 
     fn open(&mut self, arn: DeliveryStreamArn, now: Instant) -> SlotIndex {
-        let stream = Arc::new(Stream::new(arn.clone(), self.queue_size));
+        let stream = Arc::new(Stream::new(
+            arn.clone(),
+            self.queue_size,
+            self.budget.share(),
+        ));
         self.opened.push(Arc::clone(&stream));
         let slot = Slot {
             stream,
@@ -165,7 +173,7 @@ impl Streams {
                 SlotIndex(self.slots.len() - 1)
             }
         };
-        self.by_arn.insert(arn.as_str().to_owned(), index);
+        self.by_arn.insert(arn, index);
         index
     }
 }

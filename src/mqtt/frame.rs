@@ -57,6 +57,11 @@ impl Message {
         }
     }
 
+    /// The packet's size: what [`Message::share`] keeps in memory.
+    pub fn packet_bytes(&self) -> usize {
+        self.frame.len()
+    }
+
     /// A part of the payload without copying it. `part` has to lie in [`Message::payload`].
     pub fn share(&self, part: &[u8]) -> Bytes {
         self.frame.slice_ref(part)

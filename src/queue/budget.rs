@@ -1,13 +1,17 @@
-//! The bound on what all queues together may cost in memory.
+//! The bound on what all queues together may cost in memory, and each stream's share of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A stream may hold this many times what is still free for all. So one stream that is gone takes
+/// four fifths at most, two take four ninths each, and whoever is well always finds room.
+const SHARE_OF_FREE: usize = 4;
 
 /// How many bytes the records of all streams may cost, and how many they do. Cheap to clone;
 /// clones count together.
 #[derive(Debug, Clone)]
 pub struct MemoryBudget {
-    /// Shared by every clone and every charge.
+    /// Shared by every clone, every share and every charge.
     account: Arc<Account>,
 }
 
@@ -41,21 +45,15 @@ impl MemoryBudget {
         data_bytes + data_bytes.div_ceil(3) * 4 + 2 * id_bytes + Self::RECORD_OVERHEAD_BYTES
     }
 
-    /// Charges `bytes`; `None` where they do not fit.
-    pub fn charge(&self, bytes: usize) -> Option<Charge> {
-        let used = &self.account.used;
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            used.checked_add(bytes)
-                .filter(|used| *used <= self.account.limit)
-        })
-        .ok()?;
-        Some(Charge {
-            account: Arc::clone(&self.account),
-            bytes,
-        })
+    /// A share for one stream, with nothing charged.
+    pub fn share(&self) -> Share {
+        Share {
+            budget: self.clone(),
+            used: Arc::new(AtomicUsize::new(0)),
+        }
     }
 
-    /// Bytes charged at the moment.
+    /// Bytes charged at the moment, by all shares.
     pub fn used_bytes(&self) -> usize {
         self.account.used.load(Ordering::Relaxed)
     }
@@ -66,18 +64,51 @@ impl MemoryBudget {
     }
 }
 
-/// Bytes charged to a budget; dropping it gives them back.
+/// What one stream takes of the budget.
+#[derive(Debug, Clone)]
+pub struct Share {
+    /// The whole.
+    budget: MemoryBudget,
+    /// Bytes charged to this share at the moment.
+    used: Arc<AtomicUsize>,
+}
+
+impl Share {
+    /// Charges `bytes`; `None` where they do not fit, or where the stream would take more than
+    /// its share. A stream that holds nothing gets whatever fits.
+    pub fn charge(&self, bytes: usize) -> Option<Charge> {
+        let account = &self.budget.account;
+        let own = self.used.load(Ordering::Relaxed);
+        let fits = |used: usize| {
+            let free = account.limit.checked_sub(used.checked_add(bytes)?)?;
+            (own == 0 || own + bytes <= free.saturating_mul(SHARE_OF_FREE)).then_some(used + bytes)
+        };
+        account
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+            .ok()?;
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Some(Charge {
+            share: self.clone(),
+            bytes,
+        })
+    }
+}
+
+/// Bytes charged to a share; dropping it gives them back.
 #[derive(Debug)]
 pub struct Charge {
     /// Whose bytes these are.
-    account: Arc<Account>,
+    share: Share,
     /// How many are given back.
     bytes: usize,
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.share.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let account = &self.share.budget.account;
+        account.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -85,17 +116,41 @@ impl Drop for Charge {
 mod tests {
     use super::*;
 
+    /// Charges pieces of ten until one is refused.
+    fn fill(share: &Share) -> Vec<Charge> {
+        std::iter::from_fn(|| share.charge(10)).collect()
+    }
+
     #[test]
-    fn charges_up_to_the_limit_and_gives_back() {
+    fn charges_within_the_limit_and_gives_back() {
         let budget = MemoryBudget::new(100);
-        let first = budget.charge(60).unwrap();
-        assert!(budget.charge(41).is_none());
-        let second = budget.clone().charge(40).unwrap();
+        let (first, second) = (budget.share(), budget.share());
+        let charge = first.charge(60).unwrap();
+        assert!(second.charge(41).is_none());
+        let rest = second.charge(40).unwrap();
         assert_eq!(budget.used_bytes(), 100);
-        assert!(budget.charge(usize::MAX).is_none());
-        drop(first);
+        assert!(budget.share().charge(1).is_none());
+        assert!(budget.share().charge(usize::MAX).is_none());
+        drop(charge);
         assert_eq!(budget.used_bytes(), 40);
-        drop(second);
+        drop(rest);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn a_stream_alone_gets_most_of_it_and_leaves_room_for_others() {
+        let budget = MemoryBudget::new(1000);
+        let gone = fill(&budget.share());
+        assert_eq!(gone.len(), 80);
+        let also_gone = fill(&budget.share());
+        assert!(!also_gone.is_empty());
+        for _ in 0..5 {
+            assert!(
+                budget.share().charge(10).is_some(),
+                "a stream that is well finds no room"
+            );
+        }
+        drop((gone, also_gone));
         assert_eq!(budget.used_bytes(), 0);
     }
 

@@ -74,6 +74,11 @@ impl StreamQueue {
         }
     }
 
+    /// Forgets the records in flight: whoever had them is gone with them. Says how many.
+    pub fn abandon_in_flight(&mut self) -> usize {
+        std::mem::take(&mut self.in_flight)
+    }
+
     /// Takes out the record that waits longest in line; `None` where none waits.
     pub fn drop_oldest(&mut self) -> Option<Record> {
         let record = self.waiting.pop_front()?;
@@ -142,9 +147,9 @@ impl StreamQueue {
         self.waiting.push_back(record);
     }
 
-    /// After a backlog, the places of a hundred thousand records would stay allocated for good.
+    /// After a backlog, the places of its records would stay allocated for good, in every stream.
     fn give_back_spare_memory(&mut self) {
-        if self.waiting.capacity() > 8192 && self.waiting.len() < self.waiting.capacity() / 8 {
+        if self.waiting.capacity() > 512 && self.waiting.len() < self.waiting.capacity() / 8 {
             self.waiting.shrink_to(self.waiting.capacity() / 4);
         }
     }
@@ -167,7 +172,10 @@ mod tests {
             data: Bytes::from(vec![0; bytes]),
             id: Id::from(number.to_string().as_str()),
             received,
-            charge: budget.charge(MemoryBudget::record_bytes(bytes, 0)).unwrap(),
+            charge: budget
+                .share()
+                .charge(MemoryBudget::record_bytes(bytes, 0))
+                .unwrap(),
         }
     }
 

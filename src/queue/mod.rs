@@ -9,7 +9,7 @@ mod memory;
 mod record;
 mod stream;
 
-pub use budget::{Charge, MemoryBudget};
+pub use budget::{Charge, MemoryBudget, Share};
 pub use memory::StreamQueue;
 pub use record::{Id, Record};
 pub use stream::Stream;

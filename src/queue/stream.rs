@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::StreamQueue;
+use super::{Share, StreamQueue};
 use crate::arn::DeliveryStreamArn;
 
 /// A stream with its queue. Intake puts records in, the stream's delivery worker takes them out.
@@ -13,6 +13,8 @@ use crate::arn::DeliveryStreamArn;
 pub struct Stream {
     /// Which stream this is.
     pub arn: DeliveryStreamArn,
+    /// What its records take of the memory budget.
+    pub share: Share,
     /// Rung by intake when the worker has something new to consider, not for every record.
     pub wake: Notify,
     /// Locked for moments only, never across an await.
@@ -23,9 +25,10 @@ pub struct Stream {
 
 impl Stream {
     /// A stream with an empty queue for up to `queue_size` records.
-    pub fn new(arn: DeliveryStreamArn, queue_size: usize) -> Self {
+    pub fn new(arn: DeliveryStreamArn, queue_size: usize, share: Share) -> Self {
         Stream {
             arn,
+            share,
             wake: Notify::new(),
             queue: Mutex::new(StreamQueue::new(queue_size)),
             forgotten: AtomicBool::new(false),
