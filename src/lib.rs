@@ -6,6 +6,7 @@
 
 pub mod arn;
 pub mod code;
+pub mod json_text;
 pub mod memory;
 pub mod parameters;
 

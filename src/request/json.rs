@@ -11,7 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Rejection, Request};
+use super::{RECORD_MAX_BYTES, Rejection, Request};
+use crate::code::Code;
 
 /// Decodes the payload of a JSON request.
 pub(super) fn decode(payload: &[u8]) -> Result<Request<'_>, Rejection> {
@@ -31,6 +32,15 @@ pub(super) fn decode(payload: &[u8]) -> Result<Request<'_>, Rejection> {
                 Some(raw) if raw.get() == "null" => {
                     return Err(Rejection::invalid(id, "\"request.data\" is null"));
                 }
+                Some(raw) if is_surely_too_large(raw.get()) => {
+                    return Err(Rejection {
+                        id: id.into_owned(),
+                        code: Code::RecordTooLarge,
+                        message: format!(
+                            "the record is over {RECORD_MAX_BYTES} bytes long, the most there may be"
+                        ),
+                    });
+                }
                 Some(raw) => match record(raw) {
                     Ok(data) => data,
                     Err(error) => {
@@ -40,7 +50,7 @@ pub(super) fn decode(payload: &[u8]) -> Result<Request<'_>, Rejection> {
             };
             let stream = match stream.map(RawValue::get) {
                 None | Some("null") => None,
-                Some(raw) if raw.starts_with('"') => match string(raw) {
+                Some(raw) if raw.starts_with('"') => match short_string(raw) {
                     Ok(arn) => Some(arn),
                     Err(error) => {
                         return Err(Rejection::invalid(
@@ -76,6 +86,30 @@ fn not_json(payload: &[u8], error: &serde_json::Error) -> Rejection {
     Rejection::invalid("", format!("the message is not valid JSON: {error}"))
 }
 
+/// Whether a record is too large, as far as that can be told without unescaping it: a message may
+/// be six times as long as the record in it, and what is too large is not worth that memory.
+fn is_surely_too_large(text: &str) -> bool {
+    const QUOTES: usize = 2;
+    if text.len() <= RECORD_MAX_BYTES + QUOTES {
+        return false;
+    }
+    if !text.starts_with('"') {
+        return true;
+    }
+    let (mut least_bytes, mut rest) = (0, &text.as_bytes()[1..text.len() - 1]);
+    while let Some(&first) = rest.first() {
+        // `\uXXXX` gives one byte at least, any other escape exactly one.
+        let taken = match (first, rest.get(1)) {
+            (b'\\', Some(b'u')) => 6,
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+        least_bytes += 1;
+        rest = rest.get(taken..).unwrap_or_default();
+    }
+    least_bytes > RECORD_MAX_BYTES
+}
+
 /// A string gives its UTF-8 bytes, everything else its JSON text.
 fn record(raw: &RawValue) -> Result<Cow<'_, [u8]>, serde_json::Error> {
     let text = raw.get();
@@ -98,12 +132,21 @@ fn string(literal: &str) -> Result<Cow<'_, str>, serde_json::Error> {
     }
 }
 
+/// The same for an id or an ARN: one with escapes that is far longer than any is not unescaped.
+fn short_string(literal: &str) -> Result<Cow<'_, str>, serde_json::Error> {
+    const ESCAPED_MAX_BYTES: usize = 1024 * 1024;
+    if literal.len() > ESCAPED_MAX_BYTES && literal.contains('\\') {
+        return Err(serde::de::Error::custom("it is too long"));
+    }
+    string(literal)
+}
+
 fn id_text(id: Option<&RawValue>) -> Result<Cow<'_, str>, Rejection> {
     let Some(raw) = id.map(RawValue::get) else {
         return Ok(Cow::Borrowed(""));
     };
     match raw.as_bytes().first() {
-        Some(b'"') => string(raw)
+        Some(b'"') => short_string(raw)
             .map_err(|error| Rejection::invalid("", format!("\"id\" cannot be read: {error}"))),
         Some(b'-' | b'0'..=b'9') => Ok(Cow::Borrowed(raw)),
         Some(b'n') => Ok(Cow::Borrowed("")),
@@ -240,7 +283,6 @@ impl<'de> Deserialize<'de> for RequestField<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::code::Code;
     use proptest::prelude::*;
 
     fn ok(payload: &str) -> (Option<String>, String, Vec<u8>) {
@@ -289,6 +331,44 @@ mod tests {
             let (_, _, found) = ok(&format!(r#"{{"request":{{"data": {data} }}}}"#));
             assert_eq!(found, record.as_bytes(), "{data}");
         }
+    }
+
+    #[test]
+    fn too_large_is_told_without_unescaping() {
+        let record = |unit: &str, count: usize| {
+            let payload = format!(
+                r#"{{"request":{{"data":"{}"}},"id":"7"}}"#,
+                unit.repeat(count)
+            );
+            decode(payload.as_bytes())
+                .map(|request| request.data.len())
+                .map_err(|r| (r.id, r.code))
+        };
+        let too_large = || Err(("7".to_owned(), Code::RecordTooLarge));
+        for unit in ["x", "\\n", "\\u0001"] {
+            assert_eq!(
+                record(unit, RECORD_MAX_BYTES),
+                Ok(RECORD_MAX_BYTES),
+                "{unit}"
+            );
+            assert_eq!(record(unit, RECORD_MAX_BYTES + 1), too_large(), "{unit}");
+        }
+        let array = format!(
+            r#"{{"request":{{"data":[{}]}},"id":"7"}}"#,
+            "1,".repeat(600_000) + "1"
+        );
+        assert_eq!(
+            decode(array.as_bytes()).unwrap_err().code,
+            Code::RecordTooLarge
+        );
+        let id = format!(
+            r#"{{"request":{{"data":"d"}},"id":"{}"}}"#,
+            "\\u0001".repeat(200_000)
+        );
+        assert_eq!(
+            decode(id.as_bytes()).unwrap_err().code,
+            Code::InvalidRequest
+        );
     }
 
     #[test]

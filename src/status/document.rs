@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use crate::json_text::cut;
+
 /// Which shape the documents have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -12,11 +14,11 @@ pub enum Shape {
     Single,
 }
 
-/// Longest error message that a status repeats, in bytes. Ours are far below; a service's answer
+/// Longest error message that a status repeats, in bytes of its JSON form. Ours are far below; a service's answer
 /// is not ours to bound otherwise.
 const MESSAGE_MAX_BYTES: usize = 500;
 
-/// Longest record id and code that a status repeats, in bytes (real ones are about 220 and 30).
+/// Longest record id and code that a status repeats, in bytes of their JSON form (real ones are about 220 and 30).
 const CODE_MAX_BYTES: usize = 500;
 
 /// What became of one request.
@@ -49,6 +51,14 @@ pub struct DocumentBuilder {
     open: Vec<u8>,
     /// Statuses in the open one.
     open_statuses: usize,
+}
+
+impl Document {
+    /// What it costs to keep, in bytes.
+    pub fn cost_bytes(&self) -> usize {
+        const BOOKKEEPING: usize = 128;
+        self.json.len() + BOOKKEEPING
+    }
 }
 
 /// A document ready to be published.
@@ -133,6 +143,8 @@ impl DocumentBuilder {
     fn close(&mut self, tail: &[u8]) {
         let mut json = std::mem::take(&mut self.open);
         json.extend_from_slice(tail);
+        // It may wait long, and a growing buffer has up to twice of what is in it.
+        json.shrink_to_fit();
         self.finished.push(Document {
             json: Bytes::from(json),
             statuses: std::mem::take(&mut self.open_statuses),
@@ -164,17 +176,6 @@ fn shortened(verdict: Verdict<'_>) -> Verdict<'_> {
             message: cut(message, MESSAGE_MAX_BYTES),
         },
     }
-}
-
-fn cut(text: &str, max_bytes: usize) -> &str {
-    if text.len() <= max_bytes {
-        return text;
-    }
-    let mut end = max_bytes;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 #[derive(Serialize)]
@@ -298,11 +299,11 @@ mod tests {
     proptest! {
         #[test]
         fn documents_stay_below_their_size_and_keep_every_status_in_order(
-            entries in proptest::collection::vec((".{0,40}", any::<bool>(), 0usize..900), 0..60),
+            entries in proptest::collection::vec((".{0,40}", any::<bool>(), 0usize..900, any::<bool>()), 0..60),
         ) {
             let mut builder = DocumentBuilder::new(Shape::List, 4096);
-            for (id, success, length) in &entries {
-                let text = "é".repeat(*length);
+            for (id, success, length, control) in &entries {
+                let text = if *control { "\u{1}" } else { "é" }.repeat(*length);
                 builder.add(id, if *success {
                     Verdict::Success { record_id: &text }
                 } else {
@@ -318,7 +319,7 @@ mod tests {
                 found.extend(list);
             }
             prop_assert_eq!(found.len(), entries.len());
-            for (value, (id, success, _)) in found.iter().zip(&entries) {
+            for (value, (id, success, ..)) in found.iter().zip(&entries) {
                 prop_assert_eq!(value["id"].as_str(), Some(id.as_str()));
                 prop_assert_eq!(value["status"].as_str(), Some(if *success { "success" } else { "fail" }));
             }

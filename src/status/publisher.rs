@@ -17,7 +17,8 @@ use super::{Document, DocumentBuilder, Shape, Verdict};
 pub struct PublisherSettings {
     /// Which shape the apps expect.
     pub shape: Shape,
-    /// Longest document, in bytes (`STATUS_MAX_BYTES`).
+    /// Longest document, in bytes (`STATUS_MAX_BYTES`). A quarter of the backlog bounds it too:
+    /// a document must fit, with others.
     pub document_max_bytes: usize,
     /// Most bytes of documents that wait for the broker.
     pub backlog_max_bytes: usize,
@@ -74,6 +75,7 @@ impl Publisher {
             .inner
             .settings
             .document_max_bytes
+            .min(self.inner.settings.backlog_max_bytes / 4)
             .min(self.inner.broker_max_bytes.load(Ordering::Relaxed));
         let mut builder = DocumentBuilder::new(self.inner.settings.shape, max_bytes);
         for (id, verdict) in statuses {
@@ -91,13 +93,13 @@ impl Publisher {
         let mut backlog = self.backlog();
         let mut dropped = 0;
         for document in documents {
-            backlog.bytes += document.json.len();
+            backlog.bytes += document.cost_bytes();
             backlog.documents.push_back(document);
             while backlog.bytes > self.inner.settings.backlog_max_bytes {
                 let Some(oldest) = backlog.documents.pop_front() else {
                     break;
                 };
-                backlog.bytes -= oldest.json.len();
+                backlog.bytes -= oldest.cost_bytes();
                 dropped += oldest.statuses;
             }
         }
@@ -116,7 +118,7 @@ impl Publisher {
     pub fn pop(&self) -> Option<Document> {
         let mut backlog = self.backlog();
         let document = backlog.documents.pop_front()?;
-        backlog.bytes -= document.json.len();
+        backlog.bytes -= document.cost_bytes();
         Some(document)
     }
 
@@ -135,13 +137,9 @@ impl Publisher {
         self.backlog().documents.is_empty()
     }
 
-    /// Statuses that wait for the broker.
+    /// Documents that wait for the broker.
     pub fn waiting(&self) -> usize {
-        self.backlog()
-            .documents
-            .iter()
-            .map(|document| document.statuses)
-            .sum()
+        self.backlog().documents.len()
     }
 
     /// Statuses thrown away because the backlog was full, since the start.
@@ -184,7 +182,7 @@ mod tests {
         publisher.publish([success("1"), success("2")]);
         publisher.publish([success("3")]);
         publisher.publish([]);
-        assert_eq!(publisher.waiting(), 3);
+        assert_eq!(publisher.waiting(), 2);
         assert_eq!(publisher.pop().unwrap().statuses, 2);
         assert_eq!(publisher.pop().unwrap().statuses, 1);
         assert!(publisher.pop().is_none() && publisher.is_empty());
