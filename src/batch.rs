@@ -31,6 +31,16 @@ impl BatchLimits {
         }
     }
 
+    /// The same with about `data_bytes` to a call of more than one record, for a paced stream.
+    pub fn with_data_bytes(self, data_bytes: usize) -> Self {
+        BatchLimits {
+            body_bytes: self
+                .body_bytes
+                .min(body_bytes(data_bytes.min(BATCH_MAX_BYTES))),
+            ..self
+        }
+    }
+
     /// The same with at most `records` to a call, for a paced stream.
     pub fn with_records(self, records: usize) -> Self {
         BatchLimits {
@@ -108,6 +118,10 @@ mod tests {
         let paced = next(std::iter::repeat_n(10, 501), limits.with_records(7));
         assert_eq!(paced.records, 7);
         assert_eq!(limits.with_records(0).records, 1);
+        let narrow = limits.with_data_bytes(1000);
+        assert_eq!(next(std::iter::repeat_n(100, 50), narrow).records, 9);
+        assert_eq!(next(std::iter::repeat_n(5000, 50), narrow).records, 1);
+        assert_eq!(limits.with_data_bytes(usize::MAX), limits);
     }
 
     proptest! {

@@ -14,7 +14,12 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(commands::dispatch(&matches)),
+        Ok(runtime) => {
+            let result = runtime.block_on(commands::dispatch(&matches));
+            // A look-up of a host name cannot be interrupted, and nobody waits for its answer now.
+            runtime.shutdown_background();
+            result
+        }
         Err(error) => Err(anyhow::Error::new(error).context("the runtime could not be started")),
     };
     result.unwrap_or_else(|error| {

@@ -86,7 +86,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let connector = Connector::new(&parameters, destination, ServiceManager::none())?;
     std::io::stdout()
         .write_all(welcome(&parameters, broker.addr(), &endpoint.url(), &data_dir).as_bytes())?;
-    let leftover = connector.run(stop).await;
+    let leftover = tokio::spawn(connector.run(stop)).await?;
     endpoint.stop().await;
     broker.stop().await;
     Ok(exit_code(leftover))

@@ -48,5 +48,5 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         connector_version = parameters.connector_version.number(),
         "starting"
     );
-    Ok(exit_code(connector.run(stop).await))
+    Ok(exit_code(tokio::spawn(connector.run(stop)).await?))
 }

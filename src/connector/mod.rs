@@ -2,15 +2,16 @@
 //! stops. One task owns the MQTT session and intake; each stream has a worker task.
 
 mod run;
+mod workers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::batch::BATCH_MAX_RECORDS;
-use crate::delivery::{Deadline, WorkerSettings};
+use crate::delivery::{Deadline, PARALLEL_CALLS, WorkerSettings};
 use crate::destination::Destination;
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
@@ -23,6 +24,7 @@ use crate::queue::MemoryBudget;
 use crate::request::{Decoder, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
 use crate::telemetry::ServiceManager;
+use workers::Workers;
 
 /// Messages that an MQTT 5 broker may have under way to us un-acknowledged: enough for a few
 /// reads' worth, so that the broker does not wait for us, and few enough to hold.
@@ -41,18 +43,14 @@ pub struct Connector<D> {
     statuses: Publisher,
     /// Where statuses are published.
     status_topic: Arc<str>,
-    /// Where records go.
-    destination: D,
-    /// How they go.
-    worker_settings: WorkerSettings,
     /// Rung by workers when a queue got room.
     room: Arc<Notify>,
     /// Tells workers when the time to stop is over.
     deadline: watch::Sender<Deadline>,
-    /// One for each stream; each ends with the number of records it left undelivered.
-    workers: JoinSet<usize>,
+    /// The streams' workers.
+    workers: Workers<D>,
     /// How long a stop may drain.
-    shutdown_timeout: std::time::Duration,
+    shutdown_timeout: Duration,
     /// Told that the connector is ready, lives, and stops.
     service_manager: ServiceManager,
 }
@@ -62,8 +60,8 @@ pub struct Connector<D> {
 pub struct Leftover {
     /// Records that ended as `ConnectorStopped`.
     pub records: usize,
-    /// Statuses that the broker did not take any more.
-    pub statuses: usize,
+    /// Status documents that the broker did not take any more.
+    pub documents: usize,
 }
 
 impl Leftover {
@@ -108,27 +106,35 @@ impl<D: Destination> Connector<D> {
             statuses.clone(),
             Instant::now(),
         );
+        let room = Arc::new(Notify::new());
+        let deadline = watch::channel(None).0;
+        let worker_settings = WorkerSettings {
+            // Version 1 sends each record at once, whatever the interval says.
+            publish_interval: if batches {
+                parameters.publish_interval
+            } else {
+                Duration::ZERO
+            },
+            publish_when_full: parameters.publish_when_full,
+            record_max_age: parameters.record_max_age,
+            rate_limits: parameters.rate_limits,
+            version_1_messages: !batches,
+            parallel_calls: Arc::new(Semaphore::new(PARALLEL_CALLS)),
+        };
         Ok(Connector {
             session,
             intake,
-            statuses,
             status_topic: topics.status().into(),
-            destination,
-            worker_settings: WorkerSettings {
-                // Version 1 sends each record at once, whatever the interval says.
-                publish_interval: if batches {
-                    parameters.publish_interval
-                } else {
-                    std::time::Duration::ZERO
-                },
-                publish_when_full: parameters.publish_when_full,
-                record_max_age: parameters.record_max_age,
-                rate_limits: parameters.rate_limits,
-                version_1_messages: !batches,
-            },
-            room: Arc::new(Notify::new()),
-            deadline: watch::channel(None).0,
-            workers: JoinSet::new(),
+            workers: Workers::new(
+                destination,
+                statuses.clone(),
+                Arc::clone(&room),
+                deadline.subscribe(),
+                worker_settings,
+            ),
+            statuses,
+            room,
+            deadline,
             shutdown_timeout: parameters.shutdown_timeout,
             service_manager,
         })

@@ -2,14 +2,11 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Connector, Leftover};
-use crate::delivery::Worker;
 use crate::destination::Destination;
 use crate::mqtt::{Event, Message};
 
@@ -35,11 +32,7 @@ impl<D: Destination> Connector<D> {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Leftover {
         let mut stop = pin!(stop);
         let mut congested_since = None;
-        let housekeeping = self
-            .service_manager
-            .heartbeat()
-            .unwrap_or(HOUSEKEEPING)
-            .min(HOUSEKEEPING);
+        let housekeeping = self.heartbeat();
         let mut next_housekeeping = Instant::now() + housekeeping;
         self.start_workers();
         self.service_manager.ready();
@@ -58,9 +51,7 @@ impl<D: Destination> Connector<D> {
                 event = self.session.next() => self.take(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
                 () = self.room.notified(), if self.intake.has_parked() => self.retry_parked(),
-                Some(ended) = self.workers.join_next(), if !self.workers.is_empty() => {
-                    left_by(ended);
-                }
+                _ = self.workers.ended(), if !self.workers.is_empty() => {}
                 () = sleep_until(wake_at) => {
                     if wake_at == next_housekeeping {
                         self.service_manager.alive();
@@ -73,6 +64,12 @@ impl<D: Destination> Connector<D> {
         }
         self.service_manager.stopping();
         self.drain().await
+    }
+
+    /// How often to look after things and to say that we live.
+    fn heartbeat(&self) -> Duration {
+        let asked = self.service_manager.heartbeat();
+        asked.unwrap_or(HOUSEKEEPING).min(HOUSEKEEPING)
     }
 
     fn take(&mut self, event: Event) {
@@ -107,15 +104,7 @@ impl<D: Destination> Connector<D> {
 
     fn start_workers(&mut self) {
         for stream in self.intake.opened_streams() {
-            let worker = Worker::new(
-                stream,
-                self.destination.clone(),
-                self.statuses.clone(),
-                Arc::clone(&self.room),
-                self.deadline.subscribe(),
-                self.worker_settings.clone(),
-            );
-            self.workers.spawn(worker.run());
+            self.workers.start(stream);
         }
     }
 
@@ -155,18 +144,23 @@ impl<D: Destination> Connector<D> {
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
         let mut left = self.intake.give_up_parked();
+        let mut heartbeat = Instant::now();
         while !self.workers.is_empty() {
             self.hand_over_statuses();
             tokio::select! {
                 event = self.session.next() => left += self.refuse(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
-                Some(ended) = self.workers.join_next() => left += left_by(ended),
+                ended = self.workers.ended() => left += ended,
+                () = sleep_until(heartbeat) => {
+                    self.service_manager.alive();
+                    heartbeat += self.heartbeat();
+                }
             }
         }
         left += self.publish_last_statuses().await;
         let leftover = Leftover {
             records: left,
-            statuses: self.statuses.waiting() + self.session.under_way(),
+            documents: self.statuses.waiting() + self.session.under_way(),
         };
         self.session.disconnect(GOODBYE).await;
         log_end(leftover);
@@ -197,22 +191,14 @@ impl<D: Destination> Connector<D> {
     }
 }
 
-/// How many records a worker left. A panic in one is a fault of ours; the others go on.
-fn left_by(ended: Result<usize, JoinError>) -> usize {
-    ended.unwrap_or_else(|error| {
-        tracing::error!(%error, "a delivery worker ended in a fault; the records of its stream are lost to it");
-        1
-    })
-}
-
 fn log_end(leftover: Leftover) {
     if leftover.is_nothing() {
         tracing::info!("stopped; everything was delivered and reported");
     } else {
         tracing::warn!(
             records = leftover.records,
-            statuses = leftover.statuses,
-            "stopped; records were left and reported as ConnectorStopped, or statuses were not taken by the broker"
+            documents = leftover.documents,
+            "stopped; records were left and reported as ConnectorStopped, or status documents were not taken by the broker"
         );
     }
 }

@@ -51,6 +51,11 @@ impl Backoff {
         self.until = Some(now + jitter(doubled.min(BOUND), dice));
     }
 
+    /// Ends the present wait; what failed counts still.
+    pub fn try_now(&mut self) {
+        self.until = None;
+    }
+
     /// Until when nothing is sent; `None` where it may be sent now.
     pub fn until(&self, now: Instant) -> Option<Instant> {
         self.until.filter(|until| *until > now)
@@ -110,6 +115,17 @@ mod tests {
         };
         backoff.failed(0, now, 1.0);
         assert_eq!(backoff.until(now), Some(now + BOUND));
+    }
+
+    #[test]
+    fn a_wait_can_be_cut_short_without_forgetting_the_failures() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        backoff.failed(0, now, 1.0);
+        backoff.try_now();
+        assert!(backoff.until(now).is_none() && backoff.is_probing());
+        backoff.failed(backoff.generation(), now, 1.0);
+        assert_eq!(backoff.until(now), Some(now + 2 * BASE));
     }
 
     #[test]

@@ -7,4 +7,4 @@ mod pace;
 mod schedule;
 mod worker;
 
-pub use worker::{Deadline, Worker, WorkerSettings};
+pub use worker::{Deadline, PARALLEL_CALLS, Worker, WorkerSettings};

@@ -72,6 +72,13 @@ impl Pace {
             .map_or(usize::MAX, |limiter| limiter.per_second.get() as usize)
     }
 
+    /// Most bytes of data of one call of more than one record: likewise a second's worth.
+    pub fn batch_bytes(&self) -> usize {
+        self.bytes
+            .as_ref()
+            .map_or(usize::MAX, |limiter| limiter.per_second.get() as usize)
+    }
+
     /// Waits until a call of this many records and bytes of data may be made.
     pub async fn pay(&self, records: usize, bytes: usize) {
         for (limiter, cells) in [

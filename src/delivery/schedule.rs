@@ -18,6 +18,8 @@ pub struct Schedule {
     ends: Option<Instant>,
     /// Records that were waiting when the last interval ended and are not sent yet.
     due: usize,
+    /// Whether everything is due at once, as the connector stops.
+    rushed: bool,
 }
 
 impl Schedule {
@@ -28,6 +30,7 @@ impl Schedule {
             when_full,
             ends: None,
             due: 0,
+            rushed: false,
         }
     }
 
@@ -50,7 +53,7 @@ impl Schedule {
 
     /// Whether this next batch may go now.
     pub fn is_due(&self, batch: Batch) -> bool {
-        self.interval.is_zero() || self.due > 0 || (self.when_full && batch.full)
+        self.interval.is_zero() || self.rushed || self.due > 0 || (self.when_full && batch.full)
     }
 
     /// Tells that `records` from the front were sent.
@@ -63,9 +66,9 @@ impl Schedule {
         self.ends
     }
 
-    /// Makes everything due at once, from now on: the connector stops.
-    pub fn rush(&mut self) {
-        self.interval = Duration::ZERO;
+    /// Makes everything due at once, from now on: the connector stops. Whether that is new.
+    pub fn rush(&mut self) -> bool {
+        !std::mem::replace(&mut self.rushed, true)
     }
 }
 
@@ -129,7 +132,7 @@ mod tests {
         let mut stopping = Schedule::new(900 * SECOND, false);
         stopping.observe(1, now);
         assert!(!stopping.is_due(PART));
-        stopping.rush();
+        assert!(stopping.rush() && !stopping.rush());
         assert!(stopping.is_due(PART));
     }
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id as CallId, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
@@ -21,14 +21,21 @@ use crate::parameters::RateLimits;
 use crate::queue::{Record, Stream};
 use crate::status::{Publisher, Verdict};
 
-/// Calls with batches that one stream has under way at a time.
+/// Calls with batches that one stream has under way at a time, at most.
 const PARALLEL_BATCHES: usize = 16;
 
-/// Calls with single records that one stream has under way at a time.
-const PARALLEL_RECORDS: usize = 128;
+/// Calls with single records that one stream has under way at a time, at most.
+const PARALLEL_RECORDS: usize = 64;
+
+/// Calls that all streams together have under way beside one for each. Each is a connection:
+/// files and memory that a small device has few of.
+pub const PARALLEL_CALLS: usize = 64;
 
 /// Shortest time between two log lines about the state of one stream.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// Shortest time between two looks for expired records.
+const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How delivery goes; the same for every stream.
 #[derive(Debug, Clone)]
@@ -43,6 +50,8 @@ pub struct WorkerSettings {
     pub rate_limits: RateLimits,
     /// Version 1 wraps errors of the service in the words of its AWS library.
     pub version_1_messages: bool,
+    /// [`PARALLEL_CALLS`] permits, shared by all streams.
+    pub parallel_calls: Arc<Semaphore>,
 }
 
 /// When the time to stop is over; `None` while the connector runs.
@@ -68,6 +77,10 @@ pub struct Worker<D> {
     schedule: Schedule,
     /// How long failures make it wait.
     backoff: Backoff,
+    /// When expired records are looked for next: not for each by itself.
+    next_expiry: Option<Instant>,
+    /// How many calls may be under way at a time at the moment.
+    parallel_calls: usize,
     /// The rate limits.
     pace: Pace,
     /// The wait for the rate limits before the next call.
@@ -92,6 +105,8 @@ struct Flight {
     records: Vec<Record>,
     /// The back-off's generation at its start.
     generation: u64,
+    /// Held until it ends; the first call of a stream needs none, so no stream waits for another.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl<D: Destination> Worker<D> {
@@ -107,11 +122,14 @@ impl<D: Destination> Worker<D> {
         let pace = Pace::new(&settings.rate_limits);
         let single = settings.publish_interval.is_zero();
         let limits = BatchLimits::of_service(stream.arn.stream_name().len())
-            .with_records(if single { 1 } else { pace.batch_records() });
+            .with_records(if single { 1 } else { pace.batch_records() })
+            .with_data_bytes(pace.batch_bytes());
         Worker {
             schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),
             limits,
             backoff: Backoff::default(),
+            parallel_calls: 1,
+            next_expiry: None,
             pace,
             paying: None,
             paid: None,
@@ -133,7 +151,7 @@ impl<D: Destination> Worker<D> {
             let now = Instant::now();
             let deadline = *self.deadline.borrow_and_update();
             if let Some(deadline) = deadline {
-                self.schedule.rush();
+                self.rush();
                 if deadline <= now {
                     return self.give_up().await;
                 }
@@ -145,6 +163,13 @@ impl<D: Destination> Worker<D> {
                 return 0;
             }
             self.wait(now, deadline).await;
+        }
+    }
+
+    /// The connector stops: everything is due, and trouble is given one more chance at once.
+    fn rush(&mut self) {
+        if self.schedule.rush() {
+            self.backoff.try_now();
         }
     }
 
@@ -172,10 +197,9 @@ impl<D: Destination> Worker<D> {
     /// The next instant at which something is to be done without anything else happening.
     fn next_instant(&self, now: Instant, deadline: Deadline) -> Option<Instant> {
         let queue = self.stream.queue();
-        let expiry = self
-            .settings
-            .record_max_age
-            .and_then(|age| Some(queue.oldest_bound()? + age));
+        let expiry = self.settings.record_max_age.and_then(|age| {
+            Some((queue.oldest_bound()? + age).max(self.next_expiry.unwrap_or(now)))
+        });
         let backoff = if queue.waiting() > 0 {
             self.backoff.until(now)
         } else {
@@ -198,11 +222,13 @@ impl<D: Destination> Worker<D> {
             if planned.records == 0
                 || !self.schedule.is_due(planned)
                 || self.backoff.until(now).is_some()
-                || self.in_flight.len() >= self.parallel_calls()
+                || self.in_flight.len() >= self.parallel_calls
                 || self.paying.is_some()
             {
                 return;
             }
+            // None to be had: it is tried again when a call of this stream ends.
+            let Some(permit) = self.permit() else { return };
             let batch = if !self.pace.is_limited() {
                 planned
             } else if let Some(paid) = self.paid.take() {
@@ -219,21 +245,35 @@ impl<D: Destination> Worker<D> {
                 }));
                 return;
             };
-            self.start_call(batch);
+            self.start_call(batch, permit);
         }
     }
 
-    fn parallel_calls(&self) -> usize {
-        if self.backoff.is_probing() {
-            1
-        } else if self.settings.publish_interval.is_zero() {
+    /// Leave for another call: the first of a stream has it always.
+    fn permit(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        if self.in_flight.is_empty() {
+            return Some(None);
+        }
+        let permits = Arc::clone(&self.settings.parallel_calls);
+        permits.try_acquire_owned().ok().map(Some)
+    }
+
+    /// More calls at a time with each that goes well, one after one that does not: on a narrow
+    /// link, calls that share it would all time out, and again together.
+    fn adapt_parallel_calls(&mut self) {
+        let most = if self.settings.publish_interval.is_zero() {
             PARALLEL_RECORDS
         } else {
             PARALLEL_BATCHES
-        }
+        };
+        self.parallel_calls = if self.backoff.is_probing() {
+            1
+        } else {
+            (self.parallel_calls * 2).min(most)
+        };
     }
 
-    fn start_call(&mut self, batch: Batch) {
+    fn start_call(&mut self, batch: Batch, permit: Option<OwnedSemaphorePermit>) {
         let records = self.stream.queue().take(batch.records);
         self.schedule.sent(records.len());
         let data: Vec<_> = records.iter().map(|record| record.data.clone()).collect();
@@ -252,6 +292,7 @@ impl<D: Destination> Worker<D> {
             Flight {
                 records,
                 generation,
+                _permit: permit,
             },
         );
     }
@@ -265,6 +306,7 @@ impl<D: Destination> Worker<D> {
         let Some(Flight {
             records,
             generation,
+            _permit,
         }) = self.in_flight.remove(&id)
         else {
             return;
@@ -293,38 +335,31 @@ impl<D: Destination> Worker<D> {
                 Outcome::Delivered { .. } | Outcome::Failed(_) => finished.push((record, outcome)),
             }
         }
-        let messages: Vec<Option<String>> = finished
+        let version_1 = self.settings.version_1_messages;
+        let messages: Vec<_> = finished
             .iter()
-            .map(|(_, outcome)| match outcome {
-                Outcome::Failed(error) => Some(self.message(error)),
-                _ => None,
-            })
+            .filter(|_| version_1)
+            .map(|(_, outcome)| version_1_message(outcome))
             .collect();
-        self.statuses.publish(finished.iter().zip(&messages).map(
-            |((record, outcome), message)| {
-                let verdict = match outcome {
-                    Outcome::Delivered { record_id } => Verdict::Success { record_id },
-                    Outcome::Failed(error) | Outcome::Retry(error) => Verdict::Fail {
-                        code: &error.code,
-                        message: message.as_deref().unwrap_or_default(),
-                    },
-                };
-                (record.id.as_str(), verdict)
-            },
-        ));
+        self.statuses.publish(
+            finished
+                .iter()
+                .enumerate()
+                .map(|(place, (record, outcome))| {
+                    let verdict = match outcome {
+                        Outcome::Delivered { record_id } => Verdict::Success { record_id },
+                        Outcome::Failed(error) | Outcome::Retry(error) => Verdict::Fail {
+                            code: &error.code,
+                            message: messages.get(place).unwrap_or(&error.message),
+                        },
+                    };
+                    (record.id.as_str(), verdict)
+                }),
+        );
         self.stream.queue().settle(finished.len(), retry);
+        // What the records were charged is free only once they are gone.
+        drop(finished);
         self.room.notify_one();
-    }
-
-    fn message(&self, error: &ServiceError) -> String {
-        if self.settings.version_1_messages {
-            // The words of boto3, which version 1 passed on (contract, "Output: Failure").
-            return format!(
-                "An error occurred ({}) when calling the PutRecord operation: {}",
-                error.code, error.message
-            );
-        }
-        error.message.clone()
     }
 
     /// Back-off and log from what a call brought.
@@ -341,6 +376,7 @@ impl<D: Destination> Worker<D> {
         } else {
             self.backoff.failed(generation, now, fastrand::f64());
         }
+        self.adapt_parallel_calls();
         let trouble = outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Failed(error) | Outcome::Retry(error) => Some((error, retried)),
             Outcome::Delivered { .. } => None,
@@ -376,20 +412,29 @@ impl<D: Destination> Worker<D> {
         self.logged = (code, Some(now));
     }
 
+    /// Ends what waits for too long. A look costs a pass over the queue, so there is one a second.
     fn expire(&mut self, now: Instant) {
         let Some(max_age) = self.settings.record_max_age else {
             return;
         };
+        if self.next_expiry.is_some_and(|next| next > now) {
+            return;
+        }
         let old = self.stream.queue().expire(now, max_age);
         if old.is_empty() {
             return;
         }
+        self.next_expiry = Some(now + EXPIRY_PAUSE);
         let message = format!(
             "not delivered within {} s (RECORD_MAX_AGE)",
             max_age.as_secs()
         );
         self.fail_all(&old, Code::Expired, &message);
-        tracing::warn!(stream = %self.stream.arn, records = old.len(), error.code = %Code::Expired, "{message}");
+        self.log_change(
+            Some((&ServiceError::new(Code::Expired.as_str(), message), 0)),
+            old.len(),
+            now,
+        );
         drop(old);
         self.room.notify_one();
     }
@@ -438,6 +483,17 @@ async fn paid(paying: &mut Option<Payment>) -> Batch {
     match paying {
         Some(payment) => payment.await,
         None => std::future::pending().await,
+    }
+}
+
+/// An error in the words of boto3, which version 1 passed on (contract, "Output: Failure").
+fn version_1_message(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Delivered { .. } => String::new(),
+        Outcome::Failed(error) | Outcome::Retry(error) => format!(
+            "An error occurred ({}) when calling the PutRecord operation: {}",
+            error.code, error.message
+        ),
     }
 }
 

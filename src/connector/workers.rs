@@ -1,0 +1,91 @@
+//! The workers of the streams: started, joined, and started again should one end in a fault.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::{Id, JoinSet};
+
+use crate::delivery::{Deadline, Worker, WorkerSettings};
+use crate::destination::Destination;
+use crate::queue::Stream;
+use crate::status::Publisher;
+
+/// The running workers, and what a new one is made of.
+pub(super) struct Workers<D> {
+    /// Where records go.
+    destination: D,
+    /// Where statuses go.
+    statuses: Publisher,
+    /// Rung when a queue got room.
+    room: Arc<Notify>,
+    /// When the time to stop is over.
+    deadline: watch::Receiver<Deadline>,
+    /// How records go.
+    settings: WorkerSettings,
+    /// Each ends with the number of records it left undelivered.
+    tasks: JoinSet<usize>,
+    /// Whose worker a task is.
+    streams: HashMap<Id, Arc<Stream>>,
+}
+
+impl<D: Destination> Workers<D> {
+    pub fn new(
+        destination: D,
+        statuses: Publisher,
+        room: Arc<Notify>,
+        deadline: watch::Receiver<Deadline>,
+        settings: WorkerSettings,
+    ) -> Self {
+        Workers {
+            destination,
+            statuses,
+            room,
+            deadline,
+            settings,
+            tasks: JoinSet::new(),
+            streams: HashMap::new(),
+        }
+    }
+
+    /// Starts the worker of a stream.
+    pub fn start(&mut self, stream: Arc<Stream>) {
+        let worker = Worker::new(
+            Arc::clone(&stream),
+            self.destination.clone(),
+            self.statuses.clone(),
+            Arc::clone(&self.room),
+            self.deadline.clone(),
+            self.settings.clone(),
+        );
+        let task = self.tasks.spawn(worker.run());
+        self.streams.insert(task.id(), stream);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// Waits until a worker has ended. Says how many records it left undelivered.
+    pub async fn ended(&mut self) -> usize {
+        match self.tasks.join_next_with_id().await {
+            None => 0,
+            Some(Ok((id, left))) => {
+                self.streams.remove(&id);
+                left
+            }
+            Some(Err(error)) => {
+                let stream = self.streams.remove(&error.id());
+                stream.map_or(0, |stream| self.replace(stream, &error.to_string()))
+            }
+        }
+    }
+
+    /// A fault of ours ended a worker: what it had in flight is lost, the stream goes on.
+    fn replace(&mut self, stream: Arc<Stream>, fault: &str) -> usize {
+        let lost = stream.queue().abandon_in_flight();
+        tracing::error!(stream = %stream.arn, records = lost, fault, "delivery of a stream ended in a fault; starting it again");
+        self.start(stream);
+        lost
+    }
+}
