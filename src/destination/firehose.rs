@@ -17,6 +17,7 @@ use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
+use aws_smithy_http_client::Builder as HttpClient;
 use bytes::Bytes;
 
 use super::classify::is_retryable;
@@ -97,6 +98,9 @@ impl Firehose {
         if let Some(url) = &settings.stand_in {
             loader = loader
                 .endpoint_url(url)
+                // The SDK's own client would go through a proxy of the environment, and a stand-in is
+                // on this machine.
+                .http_client(HttpClient::new().build_http())
                 .credentials_provider(Credentials::for_stand_in());
         }
         Firehose {
