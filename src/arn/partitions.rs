@@ -143,7 +143,8 @@ impl Partitions {
     /// Every partition there is.
     pub const ALL: Partitions = Partitions { bits: u8::MAX };
 
-    /// Reads a comma-separated list, without spaces. An error is a sentence that names the entry.
+    /// Reads a comma-separated list, without spaces. An error says of the list what is
+    /// wrong, in words that fit after "it".
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut bits = 0;
         for name in text.split(',') {
@@ -151,7 +152,10 @@ impl Partitions {
                 return Err("has an empty entry".to_owned());
             }
             let Some(partition) = Partition::from_name(name) else {
-                return Err(format!("{} is not a partition", quoted(name, 40)));
+                return Err(format!(
+                    "names {}, which is not a partition",
+                    quoted(name, 40)
+                ));
             };
             bits |= partition.bit();
         }

@@ -23,12 +23,16 @@ const DEFAULT_STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliveryst
 /// Seconds: whoever tries things does not want to wait for the contract's ten.
 const PUBLISH_INTERVAL: &str = "1";
 
+/// The port of MQTT, and the default of `--port`.
+const USUAL_PORT: u16 = 1883;
+
 pub fn command() -> Command {
     // The broker is in the process, and what is not given stays at its default: an environment set
     // up for `run` does not reach in here.
-    let flags = parameters::args()
-        .into_iter()
-        .filter(|argument| !argument.get_id().as_str().starts_with("mqtt"));
+    let flags = parameters::table()
+        .iter()
+        .filter(|parameter| !parameter.flag.starts_with("mqtt"))
+        .map(|parameter| parameter.arg_without_env(own_default(parameter)));
     Command::new("local")
         .about("Runs connector, MQTT broker and a Firehose stand-in in one process, to try things")
         .long_about(
@@ -84,8 +88,17 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     })
     .await;
     let connector = Connector::new(&parameters, destination, ServiceManager::none())?;
-    std::io::stdout()
-        .write_all(welcome(&parameters, broker.addr(), &endpoint.url(), &data_dir).as_bytes())?;
+    let taken = port_by_default(matches) && broker.addr().port() != USUAL_PORT;
+    std::io::stdout().write_all(
+        welcome(
+            &parameters,
+            broker.addr(),
+            taken,
+            &endpoint.url(),
+            &data_dir,
+        )
+        .as_bytes(),
+    )?;
     let leftover = tokio::spawn(connector.run(stop)).await?;
     endpoint.stop().await;
     broker.stop().await;
@@ -96,15 +109,27 @@ fn loopback(port: u16) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
+fn port_by_default(matches: &ArgMatches) -> bool {
+    matches.value_source("port") == Some(ValueSource::DefaultValue)
+}
+
 /// The address asked for; where none was asked for and the usual one is taken, a free one.
 fn broker_address(matches: &ArgMatches) -> SocketAddr {
     let asked = loopback(matches.get_one::<u16>("port").copied().unwrap_or(0));
-    let by_default = matches.value_source("port") == Some(ValueSource::DefaultValue);
     let free = |address| TcpListener::bind(address).and_then(|listener| listener.local_addr());
     match free(asked) {
         Ok(address) => address,
-        Err(_) if by_default => free(loopback(0)).unwrap_or(asked),
+        Err(_) if port_by_default(matches) => free(loopback(0)).unwrap_or(asked),
         Err(_) => asked,
+    }
+}
+
+/// What holds here where `run` has no default or another one.
+fn own_default(parameter: &Parameter) -> Option<&'static str> {
+    match parameter.env {
+        "DEFAULT_DELIVERY_STREAM_ARN" => Some(DEFAULT_STREAM),
+        "PUBLISH_INTERVAL" => Some(PUBLISH_INTERVAL),
+        _ => None,
     }
 }
 
@@ -113,16 +138,21 @@ fn parameters(matches: &ArgMatches, broker: SocketAddr) -> Result<Parameters, pa
         let given = matches.try_get_one::<String>(parameter.flag).ok().flatten();
         let value = match (given, parameter.env) {
             (_, "MQTT_URL") => format!("mqtt://{broker}"),
-            (Some(value), _) => value.clone(),
-            (None, "DEFAULT_DELIVERY_STREAM_ARN") => DEFAULT_STREAM.to_owned(),
-            (None, "PUBLISH_INTERVAL") => PUBLISH_INTERVAL.to_owned(),
-            (None, _) => return None,
+            (Some(value), _) if !value.is_empty() => value.clone(),
+            _ => own_default(parameter)?.to_owned(),
         };
         Some(Ok(value))
     })
 }
 
-fn welcome(parameters: &Parameters, broker: SocketAddr, endpoint: &str, data_dir: &Path) -> String {
+/// What a person reads first. `taken` says that the broker had to leave its usual port.
+fn welcome(
+    parameters: &Parameters,
+    broker: SocketAddr,
+    taken: bool,
+    endpoint: &str,
+    data_dir: &Path,
+) -> String {
     let (host, port) = (broker.ip(), broker.port());
     let prefix = &parameters.topic_prefix;
     let stream = parameters.default_delivery_stream_arn.stream_name();
@@ -131,24 +161,36 @@ fn welcome(parameters: &Parameters, broker: SocketAddr, endpoint: &str, data_dir
     let program = std::env::args()
         .next()
         .unwrap_or_else(|| "kinesis-edge".to_owned());
-    let url = if port == 1883 {
-        String::new()
+    let mut flags = String::new();
+    if port != USUAL_PORT {
+        flags += &format!(" --mqtt-url mqtt://{broker}");
+    }
+    if prefix != "kinesisfirehose" {
+        flags += &format!(" --topic-prefix '{prefix}'");
+    }
+    let taken = if taken {
+        format!("; port {USUAL_PORT} is taken")
     } else {
-        format!(" --mqtt-url mqtt://{broker}")
+        String::new()
+    };
+    let interval = parameters.publish_interval.as_secs();
+    let when = if interval == 0 || !parameters.connector_version.batches() {
+        "at once".to_owned()
+    } else {
+        format!("every {interval} s")
     };
     format!(
         "\nkinesis-edge is running on this machine only. Ctrl-C stops it.\n\n\
-         \x20 MQTT broker      mqtt://{broker} (3.1.1 and 5, no password)\n\
+         \x20 MQTT broker      mqtt://{broker} (3.1.1 and 5, no password{taken})\n\
          \x20 Firehose         {endpoint} (a stand-in; nothing leaves this machine)\n\
          \x20 default stream   {arn}\n\
-         \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), every {interval} s\n\n\
+         \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), {when}, nothing between them\n\n\
          Try in another terminal:\n\n\
-         \x20 {program} send{url} 'hello from the edge'\n\n\
+         \x20 {program} send{flags} 'hello from the edge'\n\n\
          \x20 mosquitto_sub -h {host} -p {port} -t {prefix}/message/status &\n\
          \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message -m '{{\"request\": {{\"data\": \"hello\"}}, \"id\": \"1\"}}'\n\
          \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message/binary/2 -m 'as it is'\n\n\
          \x20 cat {folder}/*/*/*/*/*\n\n",
         arn = parameters.default_delivery_stream_arn,
-        interval = parameters.publish_interval.as_secs(),
     )
 }

@@ -32,6 +32,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     telemetry::init_logs(parameters.log_format, &[]);
     let stop = signals::stop_requested()?;
     let destination = Firehose::new(FirehoseSettings::default()).await;
+    let credentials = destination.clone();
     let connector =
         match Connector::new(&parameters, destination, ServiceManager::from_environment()) {
             Ok(connector) => connector,
@@ -48,5 +49,15 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         connector_version = parameters.connector_version.number(),
         "starting"
     );
+    // The first call may be hours away: whoever has just set this up wants to know now.
+    tokio::spawn(async move {
+        if let Err(error) = credentials.check_credentials().await {
+            tracing::warn!(
+                error.code = %error.code,
+                error.message = %error.message,
+                "records cannot be delivered yet; they are kept until they can"
+            );
+        }
+    });
     Ok(exit_code(tokio::spawn(connector.run(stop)).await?))
 }

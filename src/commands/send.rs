@@ -1,5 +1,6 @@
 //! `kinesis-edge send`: publishes one request and waits for its status, for trying things by hand.
 
+use std::cell::Cell;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,12 +62,20 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let topics = Topics::new(&parameters.topic_prefix);
     let request = Request::from_arguments(matches, &topics)?;
     let seconds = matches.get_one::<u64>("timeout").copied().unwrap_or(30);
+    let published = Cell::new(false);
     let answer = tokio::time::timeout(
         Duration::from_secs(seconds),
-        exchange(&parameters, &topics, &request),
+        exchange(&parameters, &topics, &request, &published),
     )
     .await;
     let Ok(status) = answer else {
+        if !published.get() {
+            let (host, port) = (&parameters.mqtt.host, parameters.mqtt.port);
+            bail!(
+                "no connection to the MQTT broker {host}:{port} within {seconds} s, so nothing was sent; \
+                 is it running there? --mqtt-url names another"
+            );
+        }
         bail!(
             "no status within {seconds} s; is the connector running on this broker, with the same \
              TOPIC_PREFIX and a publish interval below that?"
@@ -132,11 +141,13 @@ impl Request {
     }
 }
 
-/// Publishes the request once subscribed to the statuses, and waits for its own.
+/// Publishes the request once subscribed to the statuses, notes that in `published`, and waits for its
+/// own status.
 async fn exchange(
     parameters: &SendParameters,
     topics: &Topics,
     request: &Request,
+    published: &Cell<bool>,
 ) -> anyhow::Result<Value> {
     let mut settings = session_settings(&parameters.mqtt, vec![topics.status().to_owned()])
         .context("the TLS files for the broker cannot be used")?;
@@ -144,11 +155,10 @@ async fn exchange(
     settings.client_id = format!("{}-send-{:08x}", settings.client_id, fastrand::u32(..));
     settings.clean = true;
     let mut session = Session::new(settings);
-    let mut published = false;
     loop {
         match session.next().await {
-            Event::Connected { .. } if !published => {
-                published = true;
+            Event::Connected { .. } if !published.get() => {
+                published.set(true);
                 if !session.publish(&request.topic, request.payload.clone().into()) {
                     bail!(
                         "the broker takes no message of {} bytes",

@@ -10,12 +10,14 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
-use aws_sdk_firehose::config::Credentials;
 use aws_sdk_firehose::config::http::HttpResponse;
-use aws_sdk_firehose::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
+use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
+use aws_smithy_http_client::Builder as HttpClient;
 use bytes::Bytes;
 
 use super::classify::is_retryable;
@@ -96,6 +98,9 @@ impl Firehose {
         if let Some(url) = &settings.stand_in {
             loader = loader
                 .endpoint_url(url)
+                // The SDK's own client would go through a proxy of the environment, and a stand-in is
+                // on this machine.
+                .http_client(HttpClient::new().build_http())
                 .credentials_provider(Credentials::for_stand_in());
         }
         Firehose {
@@ -105,6 +110,18 @@ impl Firehose {
                 settings,
             }),
         }
+    }
+
+    /// Looks for credentials once, for whoever wants to know before the first call.
+    ///
+    /// # Errors
+    /// What a call would fail with for want of credentials.
+    pub async fn check_credentials(&self) -> Result<(), ServiceError> {
+        let Some(provider) = self.inner.sdk.credentials_provider() else {
+            return Ok(());
+        };
+        let found = provider.provide_credentials().await;
+        found.map(drop).map_err(|error| no_credentials(&error))
     }
 
     fn client(&self, region: &str) -> Client {
@@ -271,19 +288,49 @@ where
         SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
         SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
         SdkError::ResponseError(_) => on_the_way("UnreadableResponse", &error),
-        // No credentials, no usable endpoint: nothing was sent and nothing is wrong with the record.
+        // No usable endpoint: nothing was sent and nothing is wrong with the record.
         _ => on_the_way("RequestNotSent", &error),
     }
 }
 
-fn on_the_way<E>(code: &str, error: &SdkError<E, HttpResponse>) -> CallError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
+fn on_the_way(code: &str, error: &(dyn Error + 'static)) -> CallError {
+    let about_credentials = causes(error).find_map(|cause| cause.downcast_ref());
     CallError {
         retryable: true,
-        error: ServiceError::new(code, DisplayErrorContext(error).to_string()),
+        error: match about_credentials {
+            Some(error) => no_credentials(error),
+            // The outermost error only says that it was one.
+            None => ServiceError::new(code, in_one_line(error.source().unwrap_or(error))),
+        },
     }
+}
+
+/// What to do where the credentials are missing; what went wrong where they cannot be had.
+fn no_credentials(error: &CredentialsError) -> ServiceError {
+    let message = match error {
+        CredentialsError::CredentialsNotLoaded(_) => {
+            "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
+             with a profile that has them, or give this machine or container a role"
+                .to_owned()
+        }
+        _ => format!(
+            "the AWS credentials could not be loaded: {}",
+            in_one_line(error)
+        ),
+    };
+    ServiceError::new("NoCredentials", message)
+}
+
+/// An error and what it came from, from the outside in.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// All that an error has to say to a person, as one line of a log.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+    let words = causes.join(": ");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -63,23 +63,40 @@ impl Parameter {
     /// The flag of this parameter. It takes any text: what is wrong with a value is reported with
     /// all other faults, not by the command line's parser one at a time.
     pub fn arg(&self) -> Arg {
-        let short = self.help.split_inclusive(". ").next().unwrap_or(self.help);
-        let (env, valid) = (self.env, self.valid);
-        let default = match self.default {
+        let env = self.env;
+        self.described(
+            &format!("[env: {env}] {}", self.default_note()),
+            &format!("[env: {env}]\n{}", self.default_note()),
+        )
+    }
+
+    /// The same for a command that does not read the environment, and may have a default of its own.
+    pub fn arg_without_env(&self, default: Option<&str>) -> Arg {
+        let default = match default {
+            Some(text) => format!("[default: {text}]"),
+            None => self.default_note(),
+        };
+        self.described(&default, &default)
+    }
+
+    fn default_note(&self) -> String {
+        match self.default {
             DefaultValue::Required => "[required]".to_owned(),
             DefaultValue::Unset => "[default: none]".to_owned(),
             _ => format!("[default: {}]", self.default_text()),
-        };
+        }
+    }
+
+    fn described(&self, short_note: &str, long_note: &str) -> Arg {
+        let short = self.help.split_inclusive(". ").next().unwrap_or(self.help);
+        let valid = self.valid;
         Arg::new(self.flag)
             .long(self.flag)
             .value_name(self.value_name)
             .allow_negative_numbers(true)
             .help_heading("Parameters")
-            .help(format!("{}\n[env: {env}] {default}", short.trim_end()))
-            .long_help(format!(
-                "{}\n\n[env: {env}]\n{default}\n[valid: {valid}]",
-                self.help
-            ))
+            .help(format!("{}\n{short_note}", short.trim_end()))
+            .long_help(format!("{}\n\n{long_note}\n[valid: {valid}]", self.help))
     }
 }
 

@@ -7,6 +7,14 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::parameters::LogFormat;
 
+/// The AWS library tells at every attempt that it found no credentials; delivery tells it once. What
+/// it says of faulty settings stays.
+const ONCE_IS_ENOUGH: [&str; 3] = [
+    "aws_config=error",
+    "aws_config::default_provider=warn",
+    "aws_config::provider_config=warn",
+];
+
 /// Starts logging. `quiet` names libraries of which only warnings are of interest. Only the first
 /// call of a process has an effect.
 pub fn init(format: LogFormat, quiet: &[&str]) {
@@ -14,10 +22,10 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
         .with_default_directive(LevelFilter::INFO.into())
         .from_env_lossy();
     if std::env::var_os("RUST_LOG").is_none() {
-        for library in quiet {
-            if let Ok(directive) = format!("{library}=warn").parse() {
-                filter = filter.add_directive(directive);
-            }
+        let quiet = quiet.iter().map(|library| format!("{library}=warn"));
+        let directives = quiet.chain(ONCE_IS_ENOUGH.map(str::to_owned));
+        for directive in directives.filter_map(|directive| directive.parse().ok()) {
+            filter = filter.add_directive(directive);
         }
     }
     let logs = tracing_subscriber::fmt()

@@ -10,13 +10,15 @@
 mod app;
 mod connector;
 mod mosquitto;
+mod programs;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use app::{App, Status};
-pub use connector::{ConnectorProcess, RunningConnector, parameters, quick_firehose};
+pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
 
 /// The stream that tests send to when they name none.
 pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";

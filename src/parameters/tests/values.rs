@@ -269,7 +269,7 @@ fn the_default_stream_is_of_an_allowed_partition() {
     assert!(
         faults.0[0]
             .problem
-            .contains("\" aws-cn\" is not a partition"),
+            .contains("it names \" aws-cn\", which is not a partition"),
         "{faults}"
     );
     for text in ["aws,", ",", "AWS", "aws-iso-c"] {

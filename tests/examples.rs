@@ -1,0 +1,216 @@
+//! Each program in `examples/` does what its first lines say, against a real broker and a running
+//! connector: it prints the status of its own record and ends with 0, or with 1 where that failed or
+//! never came, or with 2 on a faulty command line.
+
+#![cfg(feature = "local")]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{
+    Mosquitto, RunningConnector, finish, parameters, python, quick_firehose, stderr, stdout,
+};
+use kinesis_edge::local::{Endpoint, EndpointConfig};
+use serde_json::Value;
+use tokio::process::Command;
+
+const EXAMPLES: [&str; 3] = ["publish.py", "publish.sh", "publish.rs"];
+
+/// The command that runs an example.
+fn example(name: &str) -> Command {
+    match name {
+        "publish.py" => {
+            let mut command = Command::new(python());
+            command.arg("examples/publish.py");
+            command
+        }
+        "publish.sh" => Command::new("examples/publish.sh"),
+        _ => Command::new(built_example()),
+    }
+}
+
+/// Examples are beside the tests: target/<profile>/examples, target/<profile>/deps.
+fn built_example() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    let profile = test.ancestors().nth(2).expect("it is two folders deep");
+    let program = profile.join("examples/publish");
+    assert!(
+        program.exists(),
+        "there is no {}; `cargo test` builds it, and so does `cargo build --example publish`",
+        program.display()
+    );
+    program
+}
+
+/// Broker, connector and endpoint.
+struct Surroundings {
+    broker: Mosquitto,
+    endpoint: Endpoint,
+    _connector: RunningConnector,
+}
+
+impl Surroundings {
+    async fn start(streams: &[&str]) -> Self {
+        let broker = Mosquitto::start();
+        let endpoint = Endpoint::start(EndpointConfig {
+            addr: ([127, 0, 0, 1], 0).into(),
+            storage: None,
+            journal: true,
+            streams: Some(streams.iter().map(|&name| name.to_owned()).collect()),
+        })
+        .await
+        .unwrap();
+        let parameters = parameters(&[("MQTT_URL", &broker.url()), ("PUBLISH_INTERVAL", "1")]);
+        let connector = RunningConnector::start(&parameters, quick_firehose(&endpoint.url()).await);
+        common::App::connect(broker.port)
+            .await
+            .until_answered()
+            .await;
+        Surroundings {
+            broker,
+            endpoint,
+            _connector: connector,
+        }
+    }
+
+    /// An example's run: exit status, status printed, what it said.
+    async fn run(&self, name: &str, arguments: &[&str]) -> (Option<i32>, Value, String) {
+        let mut command = example(name);
+        command
+            .args(arguments)
+            .env("MQTT_PORT", self.broker.port.to_string())
+            .env("STATUS_TIMEOUT", "60");
+        let output = finish(&mut command).await;
+        let text = stdout(&output);
+        let lines: Vec<_> = text.lines().collect();
+        let status = match lines[..] {
+            [line] => {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{name}: {error}: {line}"))
+            }
+            [] => Value::Null,
+            _ => panic!("{name} prints one line: {text}"),
+        };
+        (output.status.code(), status, stderr(&output))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_example_delivers_a_record_and_prints_its_status() {
+    let surroundings = Surroundings::start(&["test"]).await;
+    let awkward = "Grüße \"quoted\" \\ and a\ttab\nand a line, {\"id\":\"no\"},{}";
+    // The ids contain each other and what ends an entry, and all runs are at once, so that statuses of
+    // several share a document.
+    let cases: [(&[&str], &str, &str); 4] = [
+        (&[], "req_123", "Message from Firehose Connector Test"),
+        (&["some data", "req"], "req", "some data"),
+        (&[awkward, "\"req\"},{\\"], "\"req\"},{\\", awkward),
+        (
+            &["--binary", "as it is \"\\", "a/b"],
+            "a/b",
+            "as it is \"\\",
+        ),
+    ];
+    let runs = EXAMPLES.iter().map(|name| {
+        let surroundings = &surroundings;
+        async move {
+            for (arguments, id, data) in cases {
+                // The same id in two programs at once would show either the other's status.
+                let id = format!("{id}-{name}");
+                let data = format!("{data} {name}");
+                let mut arguments: Vec<&str> = arguments.to_vec();
+                if arguments.len() < 2 {
+                    arguments = vec![&data, &id];
+                } else {
+                    let last = arguments.len() - 1;
+                    arguments[last] = &id;
+                    arguments[last - 1] = &data;
+                }
+                let (code, status, said) = surroundings.run(name, &arguments).await;
+                assert_eq!(code, Some(0), "{name}: {status} {said}");
+                assert_eq!(
+                    (&status["status"], &status["id"]),
+                    (&"success".into(), &id.as_str().into())
+                );
+                let records = surroundings.endpoint.accepted("test");
+                let ours: Vec<_> = records
+                    .iter()
+                    .filter(|record| record.data == data.as_bytes())
+                    .collect();
+                assert_eq!(ours.len(), 1, "{name}: {data}");
+                assert_eq!(status["firehose_record_id"], ours[0].record_id);
+            }
+        }
+    });
+    let [python, shell, rust] = runs.collect::<Vec<_>>().try_into().ok().expect("three");
+    tokio::join!(python, shell, rust);
+    assert_eq!(
+        surroundings.endpoint.accepted("test").len(),
+        EXAMPLES.len() * cases.len()
+    );
+
+    // Without arguments, each sends what the original's example sent.
+    for name in EXAMPLES {
+        let (code, status, said) = surroundings.run(name, &[]).await;
+        assert_eq!(
+            (code, &status["id"]),
+            (Some(0), &"req_123".into()),
+            "{name}: {said}"
+        );
+        let last = surroundings
+            .endpoint
+            .accepted("test")
+            .pop()
+            .expect("it is there");
+        assert_eq!(last.data, "Message from Firehose Connector Test");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_example_tells_when_its_record_failed() {
+    let surroundings = Surroundings::start(&[]).await;
+    for name in EXAMPLES {
+        let (code, status, said) = surroundings.run(name, &["data", name]).await;
+        assert_eq!(code, Some(1), "{name}: {status} {said}");
+        assert_eq!(
+            (&status["status"], &status["id"], &status["ErrorCode"]),
+            (
+                &"fail".into(),
+                &name.into(),
+                &"ResourceNotFoundException".into()
+            ),
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_example_tells_when_there_is_no_answer() {
+    let broker = Mosquitto::start();
+    let nowhere = common::free_port();
+    for name in EXAMPLES {
+        for (port, arguments, expected, words) in [
+            (broker.port, &[][..], 1, "no status within 1 s"),
+            (nowhere, &[], 1, ""),
+            (broker.port, &["a", "b", "c"], 2, "usage: "),
+        ] {
+            let mut command = example(name);
+            let port = port.to_string();
+            command
+                .args(arguments)
+                .envs([("MQTT_PORT", port.as_str()), ("STATUS_TIMEOUT", "1")]);
+            let output = finish(&mut command).await;
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(expected), "{name}: {said}");
+            assert!(
+                said.contains(words) && !said.trim().is_empty(),
+                "{name}: {said}"
+            );
+            assert_eq!(
+                stdout(&output),
+                "",
+                "{name}: standard output is for the status"
+            );
+        }
+    }
+}
