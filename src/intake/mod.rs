@@ -244,8 +244,9 @@ impl Intake {
     ) -> Result<(), (Refusal, Staged)> {
         let bytes = MemoryBudget::record_bytes(staged.data.len(), staged.id.as_str().len());
         let drops = self.settings.when_full == WhenFull::DropOldest;
+        let drop_one = |queue: &mut StreamQueue| drops.then(|| queue.drop_oldest()).flatten();
         while !queue.has_room() {
-            match queue.drop_oldest().filter(|_| drops) {
+            match drop_one(queue) {
                 Some(oldest) => dropped.push(oldest),
                 None => return Err((Refusal::QueueFull, staged)),
             }
@@ -254,7 +255,7 @@ impl Intake {
             if let Some(charge) = self.budget.charge(bytes) {
                 break charge;
             }
-            match queue.drop_oldest().filter(|_| drops) {
+            match drop_one(queue) {
                 Some(oldest) => dropped.push(oldest),
                 None => return Err((Refusal::MemoryLimitExceeded, staged)),
             }
