@@ -270,7 +270,10 @@ impl<D: Destination> Worker<D> {
             return;
         };
         let outcomes = match result {
-            Ok(outcomes) => outcomes,
+            Ok(mut outcomes) => {
+                outcomes.resize_with(records.len(), unanswered);
+                outcomes
+            }
             Err(CallError { retryable, error }) => {
                 let each = if retryable {
                     Outcome::Retry(error)
@@ -441,6 +444,14 @@ async fn paid(paying: &mut Option<Payment>) -> Batch {
     }
 }
 
+/// A record that the destination says nothing about is in the unknown, as after a lost answer.
+fn unanswered() -> Outcome {
+    Outcome::Retry(ServiceError::new(
+        "MissingResponseEntry",
+        "the destination named no outcome for this record",
+    ))
+}
+
 /// A panic inside a call leaves its records in the unknown, as a lost answer does.
 fn panicked(error: &JoinError) -> CallError {
     CallError {
@@ -448,3 +459,6 @@ fn panicked(error: &JoinError) -> CallError {
         error: ServiceError::new("InternalError", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
