@@ -128,7 +128,7 @@ impl<D: Destination> Worker<D> {
             schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),
             limits,
             backoff: Backoff::default(),
-            parallel_calls: 1,
+            parallel_calls: most_parallel_calls(&settings),
             next_expiry: None,
             pace,
             paying: None,
@@ -258,18 +258,13 @@ impl<D: Destination> Worker<D> {
         permits.try_acquire_owned().ok().map(Some)
     }
 
-    /// More calls at a time with each that goes well, one after one that does not: on a narrow
-    /// link, calls that share it would all time out, and again together.
+    /// One call at a time while calls fail, then more with each that goes well: on a narrow link,
+    /// calls that share it would all time out, and again together.
     fn adapt_parallel_calls(&mut self) {
-        let most = if self.settings.publish_interval.is_zero() {
-            PARALLEL_RECORDS
-        } else {
-            PARALLEL_BATCHES
-        };
         self.parallel_calls = if self.backoff.is_probing() {
             1
         } else {
-            (self.parallel_calls * 2).min(most)
+            (self.parallel_calls + 1).min(most_parallel_calls(&self.settings))
         };
     }
 
@@ -312,7 +307,10 @@ impl<D: Destination> Worker<D> {
             return;
         };
         let outcomes = match result {
-            Ok(outcomes) => outcomes,
+            Ok(mut outcomes) => {
+                outcomes.resize_with(records.len(), unanswered);
+                outcomes
+            }
             Err(CallError { retryable, error }) => {
                 let each = if retryable {
                     Outcome::Retry(error)
@@ -479,6 +477,14 @@ impl<D: Destination> Worker<D> {
     }
 }
 
+fn most_parallel_calls(settings: &WorkerSettings) -> usize {
+    if settings.publish_interval.is_zero() {
+        PARALLEL_RECORDS
+    } else {
+        PARALLEL_BATCHES
+    }
+}
+
 async fn paid(paying: &mut Option<Payment>) -> Batch {
     match paying {
         Some(payment) => payment.await,
@@ -497,6 +503,14 @@ fn version_1_message(outcome: &Outcome) -> String {
     }
 }
 
+/// A record that the destination says nothing about is in the unknown, as after a lost answer.
+fn unanswered() -> Outcome {
+    Outcome::Retry(ServiceError::new(
+        "MissingResponseEntry",
+        "the destination named no outcome for this record",
+    ))
+}
+
 /// A panic inside a call leaves its records in the unknown, as a lost answer does.
 fn panicked(error: &JoinError) -> CallError {
     CallError {
@@ -504,3 +518,6 @@ fn panicked(error: &JoinError) -> CallError {
         error: ServiceError::new("InternalError", error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

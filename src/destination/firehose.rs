@@ -220,9 +220,7 @@ impl Destination for Firehose {
         let output = self
             .bounded(body_bytes, async { call.await.map_err(call_error) })
             .await?;
-        Ok(Outcome::Delivered {
-            record_id: output.record_id,
-        })
+        Ok(single_outcome(output.record_id))
     }
 }
 
@@ -262,6 +260,18 @@ fn outcome(entry: Option<PutRecordBatchResponseEntry>) -> Outcome {
             "the answer names neither a record id nor an error for this record",
         )),
     }
+}
+
+/// What the answer to PutRecord says. The SDK makes an empty id of one that is missing, and then
+/// nothing says that the service has the record.
+fn single_outcome(record_id: String) -> Outcome {
+    if record_id.is_empty() {
+        return Outcome::Retry(ServiceError::new(
+            "MissingResponseEntry",
+            "the answer names no record id",
+        ));
+    }
+    Outcome::Delivered { record_id }
 }
 
 /// What a failed call says: the service's code where it answered, else what happened on the way.
@@ -362,6 +372,11 @@ mod tests {
             }
         );
         let retry = |outcome| matches!(outcome, Outcome::Retry(_));
+        assert!(retry(single_outcome(String::new())));
+        assert_eq!(
+            single_outcome("r".into()),
+            outcome(Some(entry(Some("r"), None)))
+        );
         assert!(retry(outcome(None)));
         assert!(retry(outcome(Some(entry(None, None)))));
         assert!(retry(outcome(Some(entry(
