@@ -79,8 +79,10 @@ pub struct Worker<D> {
     backoff: Backoff,
     /// When expired records are looked for next: not for each by itself.
     next_expiry: Option<Instant>,
-    /// How many calls may be under way at a time at the moment.
+    /// How many calls may be under way at a time while none fails.
     parallel_calls: usize,
+    /// Calls that delivered since one last failed.
+    successes_since_failure: usize,
     /// The rate limits.
     pace: Pace,
     /// The wait for the rate limits before the next call.
@@ -129,6 +131,7 @@ impl<D: Destination> Worker<D> {
             limits,
             backoff: Backoff::default(),
             parallel_calls: most_parallel_calls(&settings),
+            successes_since_failure: 0,
             next_expiry: None,
             pace,
             paying: None,
@@ -222,7 +225,7 @@ impl<D: Destination> Worker<D> {
             if planned.records == 0
                 || !self.schedule.is_due(planned)
                 || self.backoff.until(now).is_some()
-                || self.in_flight.len() >= self.parallel_calls
+                || self.in_flight.len() >= self.parallel_calls()
                 || self.paying.is_some()
             {
                 return;
@@ -258,14 +261,29 @@ impl<D: Destination> Worker<D> {
         permits.try_acquire_owned().ok().map(Some)
     }
 
-    /// One call at a time while calls fail, then more with each that goes well: on a narrow link,
-    /// calls that share it would all time out, and again together.
-    fn adapt_parallel_calls(&mut self) {
-        self.parallel_calls = if self.backoff.is_probing() {
+    /// How many calls may be under way now: while calls fail, one at a time tries.
+    fn parallel_calls(&self) -> usize {
+        if self.backoff.is_probing() {
             1
         } else {
-            (self.parallel_calls + 1).min(most_parallel_calls(&self.settings))
-        };
+            self.parallel_calls
+        }
+    }
+
+    /// One more at a time with each call that goes well. Half as many after a failure, unless
+    /// calls beside it went well, more than the one that tried: on a narrow link, calls that share
+    /// it would all time out, and again together, while the one that tries alone gets through.
+    fn adapt_parallel_calls(&mut self, failures_before: u64) {
+        if self.backoff.generation() != failures_before {
+            if self.successes_since_failure <= 1 {
+                self.parallel_calls = (self.parallel_calls / 2).max(1);
+            }
+            self.successes_since_failure = 0;
+        } else if !self.backoff.is_probing() {
+            self.successes_since_failure += 1;
+            let most = most_parallel_calls(&self.settings);
+            self.parallel_calls = (self.parallel_calls + 1).min(most);
+        }
     }
 
     fn start_call(&mut self, batch: Batch, permit: Option<OwnedSemaphorePermit>) {
@@ -367,6 +385,7 @@ impl<D: Destination> Worker<D> {
             .iter()
             .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
             .count();
+        let failures_before = self.backoff.generation();
         if retried == 0 {
             self.backoff.succeeded();
         } else if retried < outcomes.len() {
@@ -374,7 +393,7 @@ impl<D: Destination> Worker<D> {
         } else {
             self.backoff.failed(generation, now, fastrand::f64());
         }
-        self.adapt_parallel_calls();
+        self.adapt_parallel_calls(failures_before);
         let trouble = outcomes.iter().find_map(|outcome| match outcome {
             Outcome::Failed(error) | Outcome::Retry(error) => Some((error, retried)),
             Outcome::Delivered { .. } => None,
@@ -391,7 +410,8 @@ impl<D: Destination> Worker<D> {
         let code = trouble.map(|(error, _)| error.code.clone());
         let (logged, at) = &self.logged;
         let recently = at.is_some_and(|at| now.duration_since(at) < LOG_PAUSE);
-        if code == *logged || recently {
+        // That it works again is always told: it may be the last there is to tell for long.
+        if code == *logged || (recently && code.is_some()) {
             return;
         }
         match trouble {

@@ -496,7 +496,7 @@ async fn waits_grow_to_a_bound_with_jitter_and_end_with_a_success() {
 #[tokio::test(start_paused = true)]
 async fn one_call_at_a_time_tries_until_one_succeeds() {
     const RECORDS: usize = 300;
-    let mended = 20 * SECOND;
+    let mended = 40 * SECOND;
     let start = Instant::now();
     let bench = Bench::start(settings(0), move |call| {
         let fails = call.at < start + mended;
