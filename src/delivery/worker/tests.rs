@@ -494,6 +494,21 @@ async fn waits_grow_to_a_bound_with_jitter_and_end_with_a_success() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_success_ends_the_wait_that_another_call_began() {
+    let soon = Duration::from_millis(50);
+    let bench = Bench::start(settings(0), move |call| match call.number {
+        0 => (Duration::ZERO, refused(true, "InternalFailure")),
+        _ => (soon, call.delivered()),
+    });
+    bench.push(0..2, 8);
+    bench.until(SECOND).await;
+    let plan = bench.plan();
+    // Without the success the wait would be of 100 ms at least.
+    assert_eq!(plan[2..], [(soon, vec![0])]);
+    bench.finish(2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_call_at_a_time_tries_until_one_succeeds() {
     const RECORDS: usize = 300;
     let mended = 40 * SECOND;
