@@ -631,6 +631,7 @@ async fn what_it_cannot_start_with_is_said() {
             "{arguments:?}: {said}"
         );
         assert_eq!(process.stdout(), "", "{arguments:?}");
+        assert!(said.matches("(os error").count() <= 1, "said once: {said}");
         assert!(!process.folder().join("local-data").exists());
     }
 }

@@ -6,7 +6,6 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use kinesis_edge::connector::Connector;
@@ -72,9 +71,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         .get_one::<PathBuf>("data-dir")
         .cloned()
         .unwrap_or_default();
-    let broker = Broker::start(broker_address)
-        .await
-        .context("try another --port")?;
+    let broker = Broker::start(broker_address).await?;
     let endpoint = Endpoint::start(EndpointConfig {
         addr: loopback(0),
         storage: Some(data_dir.clone()),

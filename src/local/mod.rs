@@ -51,7 +51,7 @@ pub enum LocalError {
     },
     /// The operating system refused the address for another reason.
     #[error(
-        "the {what} cannot listen on {addr}: {source}; \
+        "the {what} cannot listen on {addr}: {error}; \
          choose an address of this machine and a port this user may open"
     )]
     Listen {
@@ -59,8 +59,8 @@ pub enum LocalError {
         what: &'static str,
         /// The address that was asked for.
         addr: SocketAddr,
-        /// What the operating system said.
-        source: io::Error,
+        /// What the operating system said; in the message, so not the error's source as well.
+        error: io::Error,
     },
     /// The broker ended before it was ready to take connections.
     #[error(
@@ -75,25 +75,25 @@ pub enum LocalError {
     },
     /// The folder for what the endpoint accepts cannot be made or written.
     #[error(
-        "the Firehose endpoint cannot use the folder {}: {source}; \
+        "the Firehose endpoint cannot use the folder {}: {error}; \
          choose a folder this user may write",
         path.display()
     )]
     Storage {
         /// The folder that was asked for.
         path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
+        /// What the operating system said; in the message, so not the error's source as well.
+        error: io::Error,
     },
 }
 
 impl LocalError {
     /// Names the situation behind a failed `bind`.
-    fn listening(what: &'static str, addr: SocketAddr, source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::AddrInUse {
+    fn listening(what: &'static str, addr: SocketAddr, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::AddrInUse {
             Self::AddressInUse { what, addr }
         } else {
-            Self::Listen { what, addr, source }
+            Self::Listen { what, addr, error }
         }
     }
 }

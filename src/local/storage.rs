@@ -57,7 +57,7 @@ impl Storage {
                 root,
                 streams: Mutex::default(),
             }),
-            Err(source) => Err(LocalError::Storage { path: root, source }),
+            Err(error) => Err(LocalError::Storage { path: root, error }),
         }
     }
 
