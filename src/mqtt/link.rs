@@ -32,10 +32,12 @@ pub(super) struct Up {
     pub out: BytesMut,
     /// Whether something was written that a TLS layer may still hold.
     unflushed: bool,
-    /// Longest silence of ours.
+    /// Longest silence in either direction.
     keep_alive: Duration,
     /// When we last sent something.
     last_sent: Instant,
+    /// When we last heard something, or asked for it: a broker that is only sent to may be gone.
+    last_heard: Instant,
     /// Until when the broker has to have answered a ping or a subscription.
     answer_due: Option<Instant>,
     /// Whether that answer is the one to our subscription.
@@ -71,6 +73,7 @@ impl Up {
             unflushed: false,
             keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
             last_sent: now,
+            last_heard: now,
             answer_due: None,
             subscribing: false,
             resumed: accepted.session_present,
@@ -120,8 +123,25 @@ impl Up {
         match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
-            Progress::Read(_) => Ok(true),
+            Progress::Read(_) => {
+                self.heard();
+                Ok(true)
+            }
         }
+    }
+
+    /// Whatever the broker sends proves that it lives: the answer to a ping may stand behind all
+    /// that we have not read for a while.
+    fn heard(&mut self) {
+        self.last_heard = Instant::now();
+        if self.answer_due.is_some() && !self.subscribing {
+            self.answer_due = Some(self.last_heard + ANSWER_TIMEOUT);
+        }
+    }
+
+    /// When the broker is to be asked whether it lives.
+    fn ping_due(&self) -> Instant {
+        self.last_sent.min(self.last_heard) + self.keep_alive
     }
 
     /// Ends the connection after what is written is sent.
@@ -152,8 +172,8 @@ impl Up {
             }
         }
         let due = match self.answer_due {
-            Some(answer) if !paused => answer.min(self.last_sent + self.keep_alive),
-            _ => self.last_sent + self.keep_alive,
+            Some(answer) if !paused => answer.min(self.ping_due()),
+            _ => self.ping_due(),
         };
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
@@ -189,10 +209,10 @@ impl Up {
         if !paused && self.answer_due.is_some_and(|due| due <= now) {
             return Err(ConnectError::Silent);
         }
-        if self.last_sent + self.keep_alive <= now {
+        if self.ping_due() <= now {
             wire::write_pingreq(&mut self.out)
                 .map_err(|error| ConnectError::Protocol(error.to_string()))?;
-            self.last_sent = now;
+            (self.last_sent, self.last_heard) = (now, now);
             self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
         }
         Ok(())
