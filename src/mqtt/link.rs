@@ -32,6 +32,8 @@ pub(super) struct Up {
     pub out: BytesMut,
     /// Whether something was written that a TLS layer may still hold.
     unflushed: bool,
+    /// When the broker accepted it.
+    since: Instant,
     /// Longest silence in either direction.
     keep_alive: Duration,
     /// When we last sent something.
@@ -72,6 +74,7 @@ impl Up {
             out: BytesMut::new(),
             unflushed: false,
             keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
+            since: now,
             last_sent: now,
             last_heard: now,
             answer_due: None,
@@ -80,6 +83,11 @@ impl Up {
             timer: Box::pin(sleep_until(now)),
             packet_max_bytes: accepted.packet_max_bytes,
         }
+    }
+
+    /// How long it has been up.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
     }
 
     /// Notes that a subscription was written: its answer is due.

@@ -25,6 +25,9 @@ mod tests;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
+/// How old a connection is when its end counts as the first failure again.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// The longest wait where a person has to act first.
 const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
@@ -60,7 +63,8 @@ pub struct SessionSettings {
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The session is up and subscribed.
+    /// The broker accepted us. Messages of this connection come after this event; what is
+    /// published waits until the subscription stands.
     Connected {
         /// Whether the broker kept the session: then it sends again what it holds un-acknowledged.
         resumed: bool,
@@ -91,9 +95,8 @@ pub struct Session {
     failures: u32,
     /// What the next attempt speaks.
     protocol: Protocol,
-    /// Whether this process has subscribed: a session kept by the broker may have been made with
-    /// other topics.
-    has_subscribed: bool,
+    /// Whether that is a guess, good for one attempt.
+    guessed: bool,
     /// What was last logged as the reason of having no connection.
     logged: Option<String>,
     /// Events that wait to be handed out.
@@ -125,7 +128,7 @@ impl Session {
             outbox: Outbox::new(),
             failures: 0,
             protocol,
-            has_subscribed: false,
+            guessed: false,
             logged: None,
             events: VecDeque::new(),
         }
@@ -235,12 +238,14 @@ impl Session {
     }
 
     fn connected(&mut self, connection: Connection) {
+        self.guessed = false;
         self.acks.start_connection();
         self.outbox
             .start_connection(connection.accepted.receive_maximum);
         let mut up = Up::new(connection, self.settings.keep_alive_seconds);
-        let has_all = up.resumed && self.has_subscribed;
-        let subscribe = !has_all && !self.settings.filters.is_empty();
+        // In a session that the broker kept too: it may have been made with other topics, or come
+        // back from a save that is older than our subscription.
+        let subscribe = !self.settings.filters.is_empty();
         let written = if subscribe {
             up.subscribing();
             wire::write_subscribe(
@@ -252,6 +257,10 @@ impl Session {
         } else {
             Ok(())
         };
+        self.events.push_back(Event::Connected {
+            resumed: up.resumed,
+            payload_max_bytes: up.payload_max_bytes(),
+        });
         self.link = Link::Up(Box::new(up));
         if let Err(error) = written {
             self.failed(&ConnectError::Protocol(error.to_string()));
@@ -271,27 +280,24 @@ impl Session {
     fn ready(&mut self) {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
-        let resumed = up.resumed;
-        let payload_max_bytes = up.payload_max_bytes();
         tracing::info!(
             broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
             mqtt = %up.protocol,
-            resumed,
+            resumed = up.resumed,
             "connected to the MQTT broker"
         );
-        self.has_subscribed = true;
-        self.failures = 0;
         self.logged = None;
-        self.events.push_back(Event::Connected {
-            resumed,
-            payload_max_bytes,
-        });
         self.send_under_way();
     }
 
     /// No connection: when the next attempt is made and with which version.
     fn failed(&mut self, error: &ConnectError) {
-        let was_up = matches!(&self.link, Link::Up(up) if !up.is_subscribing());
+        let was_up = self.is_up();
+        // A connection that breaks at once is no reason to hurry: two clients with one client id
+        // end each other's for ever.
+        if matches!(&self.link, Link::Up(up) if up.age() >= STEADY) {
+            self.failures = 0;
+        }
         let auto = self.settings.protocol == ProtocolChoice::Auto;
         let mut at_once = false;
         if auto {
@@ -305,6 +311,11 @@ impl Session {
                 ConnectError::ClosedUnanswered | ConnectError::Protocol(_) if !was_up => {
                     at_once = self.protocol == Protocol::V5;
                     self.protocol = other(self.protocol);
+                    self.guessed = at_once;
+                }
+                _ if self.guessed && !was_up => {
+                    self.protocol = Protocol::V5;
+                    self.guessed = false;
                 }
                 _ => {}
             }
