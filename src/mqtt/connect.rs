@@ -55,6 +55,9 @@ pub enum ConnectError {
     /// The broker does not want us.
     #[error("the broker refuses the connection: {0}")]
     Refused(String),
+    /// The broker cannot take us at present: it starts, or has too much to do.
+    #[error("the broker cannot take the connection at present: {0}")]
+    Busy(String),
     /// The broker refuses to let us subscribe.
     #[error(
         "the broker refuses the subscription to {filter}: {reason}; allow this client to read it"

@@ -42,6 +42,8 @@ pub(super) struct Up {
     last_heard: Instant,
     /// Until when the broker has to have answered a ping or a subscription.
     answer_due: Option<Instant>,
+    /// Whether nothing was read lately, and so no answer either.
+    paused: bool,
     /// Whether that answer is the one to our subscription.
     subscribing: bool,
     /// Whether the broker kept our session: then what is sent again is marked so.
@@ -78,6 +80,7 @@ impl Up {
             last_sent: now,
             last_heard: now,
             answer_due: None,
+            paused: false,
             subscribing: false,
             resumed: accepted.session_present,
             timer: Box::pin(sleep_until(now)),
@@ -128,6 +131,10 @@ impl Up {
     /// for now. `false`: nothing was read, and it is to be asked again. Dropping the future before
     /// loses nothing.
     pub async fn exchange(&mut self, paused: bool) -> Result<bool, ConnectError> {
+        if self.paused && !paused {
+            self.grant_time();
+        }
+        self.paused = paused;
         match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
@@ -142,8 +149,15 @@ impl Up {
     /// that we have not read for a while.
     fn heard(&mut self) {
         self.last_heard = Instant::now();
-        if self.answer_due.is_some() && !self.subscribing {
-            self.answer_due = Some(self.last_heard + ANSWER_TIMEOUT);
+        if !self.subscribing {
+            self.grant_time();
+        }
+    }
+
+    /// The time for an answer that is due begins anew.
+    fn grant_time(&mut self) {
+        if let Some(due) = &mut self.answer_due {
+            *due = Instant::now() + ANSWER_TIMEOUT;
         }
     }
 
