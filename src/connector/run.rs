@@ -35,11 +35,7 @@ impl<D: Destination> Connector<D> {
     pub async fn run(mut self, stop: impl Future<Output = ()>) -> Leftover {
         let mut stop = pin!(stop);
         let mut congested_since = None;
-        let housekeeping = self
-            .service_manager
-            .heartbeat()
-            .unwrap_or(HOUSEKEEPING)
-            .min(HOUSEKEEPING);
+        let housekeeping = self.housekeeping();
         let mut next_housekeeping = Instant::now() + housekeeping;
         self.start_workers();
         self.service_manager.ready();
@@ -73,6 +69,12 @@ impl<D: Destination> Connector<D> {
         }
         self.service_manager.stopping();
         self.drain().await
+    }
+
+    /// How often the service manager hears from us and idle streams are looked for.
+    fn housekeeping(&self) -> Duration {
+        let heartbeat = self.service_manager.heartbeat();
+        heartbeat.unwrap_or(HOUSEKEEPING).min(HOUSEKEEPING)
     }
 
     fn take(&mut self, event: Event) {
@@ -155,12 +157,17 @@ impl<D: Destination> Connector<D> {
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
         let mut left = self.intake.give_up_parked();
+        let mut next_heartbeat = Instant::now() + self.housekeeping();
         while !self.workers.is_empty() {
             self.hand_over_statuses();
             tokio::select! {
                 event = self.session.next() => left += self.refuse(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
                 Some(ended) = self.workers.join_next() => left += left_by(ended),
+                () = sleep_until(next_heartbeat) => {
+                    self.service_manager.alive();
+                    next_heartbeat = Instant::now() + self.housekeeping();
+                }
             }
         }
         left += self.publish_last_statuses().await;
