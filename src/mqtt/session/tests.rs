@@ -524,9 +524,8 @@ async fn a_broker_that_is_only_sent_to_is_asked_whether_it_lives() {
     let start = Instant::now();
     for _ in 0..30 {
         assert!(session.publish(&"out".into(), Bytes::from_static(b"status")));
-        match timeout(Duration::from_secs(10), session.next()).await {
-            Ok(Event::Disconnected) => break,
-            Ok(_) | Err(_) => {}
+        if let Ok(Event::Disconnected) = timeout(Duration::from_secs(10), session.next()).await {
+            break;
         }
     }
     assert!(
@@ -603,6 +602,28 @@ async fn a_connection_that_breaks_at_once_is_not_tried_in_a_hurry() {
     .await;
     // At most two a second on average; without waits that grow it would be about 13 a second.
     assert!((30..=130).contains(&tries), "{tries} connections in 60 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_was_away_for_long_is_found_within_two_seconds() {
+    let broker = Broker::start().await;
+    let mut session = broker.session(v311());
+    let port = broker.listener.local_addr().unwrap().port();
+    drop(broker);
+    while_driving(&mut session, async {
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+            let start = Instant::now();
+            drop(Broker { listener }.accept().await);
+            assert!(
+                start.elapsed() < Duration::from_secs(2),
+                "found after {:?}",
+                start.elapsed()
+            );
+        }
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]
