@@ -40,6 +40,9 @@ pub enum ConnectError {
     /// The network does not lead there, or leads no further.
     #[error("{0}")]
     Io(#[from] io::Error),
+    /// There is no TLS with whoever answers: another certificate than expected, or no TLS at all.
+    #[error("the TLS handshake fails: {0}")]
+    Tls(io::Error),
     /// The host name cannot stand in a certificate.
     #[error("{0:?} is no host name that a certificate can have")]
     ServerName(String),
@@ -55,6 +58,9 @@ pub enum ConnectError {
     /// The broker does not want us.
     #[error("the broker refuses the connection: {0}")]
     Refused(String),
+    /// The broker cannot take us at present: it starts, or has too much to do.
+    #[error("the broker cannot take the connection at present: {0}")]
+    Busy(String),
     /// The broker refuses to let us subscribe.
     #[error(
         "the broker refuses the subscription to {filter}: {reason}; allow this client to read it"
@@ -186,6 +192,7 @@ async fn open(settings: &SessionSettings) -> Result<Box<dyn Io>, ConnectError> {
     Ok(Box::new(
         TlsConnector::from(Arc::clone(tls))
             .connect(name, tcp)
-            .await?,
+            .await
+            .map_err(ConnectError::Tls)?,
     ))
 }

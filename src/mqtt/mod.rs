@@ -12,6 +12,7 @@
 mod acks;
 mod connect;
 mod frame;
+mod link;
 mod outbox;
 mod session;
 mod tls;

@@ -1,39 +1,38 @@
 //! The session: one connection after another, and what outlives them.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep_until};
+use bytes::Bytes;
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::acks::{AckQueue, AckToken};
-use super::connect::{ConnectError, Connection, Credentials, Io, connect};
-use super::frame::{Frame, Framer, Message};
+use super::connect::{ConnectError, Connection, Credentials, connect};
+use super::frame::{Frame, Message};
+use super::link::Up;
 use super::outbox::Outbox;
 use super::wire::{self, Packet, Protocol, ProtocolChoice};
+
+#[cfg(test)]
+mod tests;
 
 /// The first wait before connecting again, and the longest while the broker may come back by
 /// itself: it is to be found within two seconds of its return.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
+/// How old a connection is when its end counts as the first failure again.
+const STEADY: Duration = Duration::from_secs(5);
+
 /// The longest wait where a person has to act first.
 const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
-/// How long the broker may take to answer a ping or a subscription.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The packet id of subscriptions; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
-
-/// What a publish takes beside its topic and payload, at most, in bytes.
-const PUBLISH_OVERHEAD_BYTES: usize = 16;
 
 /// How to reach the broker and what to ask of it.
 #[derive(Debug, Clone)]
@@ -64,7 +63,8 @@ pub struct SessionSettings {
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// The session is up and subscribed.
+    /// The broker accepted us. Messages of this connection come after this event; what is
+    /// published waits until the subscription stands.
     Connected {
         /// Whether the broker kept the session: then it sends again what it holds un-acknowledged.
         resumed: bool,
@@ -95,9 +95,8 @@ pub struct Session {
     failures: u32,
     /// What the next attempt speaks.
     protocol: Protocol,
-    /// Whether this process has subscribed: a session kept by the broker may have been made with
-    /// other topics.
-    has_subscribed: bool,
+    /// Whether that is a guess, good for one attempt.
+    guessed: bool,
     /// What was last logged as the reason of having no connection.
     logged: Option<String>,
     /// Events that wait to be handed out.
@@ -111,39 +110,6 @@ enum Link {
     Connecting(Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send>>),
     /// Up.
     Up(Box<Up>),
-}
-
-/// A connection that is up.
-struct Up {
-    io: Box<dyn Io>,
-    protocol: Protocol,
-    framer: Framer,
-    /// Written and not sent yet.
-    out: BytesMut,
-    /// Whether something was written that a TLS layer may still hold.
-    unflushed: bool,
-    /// Longest silence of ours.
-    keep_alive: Duration,
-    /// When we last sent something.
-    last_sent: Instant,
-    /// Until when the broker has to have answered a ping or a subscription.
-    answer_due: Option<Instant>,
-    /// Whether that answer is the one to our subscription.
-    subscribing: bool,
-    /// Whether the broker kept our session: then what is sent again is marked so.
-    resumed: bool,
-    /// Ends waiting when there is something to do without the broker.
-    timer: Pin<Box<Sleep>>,
-    /// The largest packet the broker takes.
-    packet_max_bytes: usize,
-}
-
-/// What ended a wait on the connection.
-enum Progress {
-    /// This many bytes came in.
-    Read(usize),
-    /// A time limit is reached.
-    Time,
 }
 
 impl Session {
@@ -162,7 +128,7 @@ impl Session {
             outbox: Outbox::new(),
             failures: 0,
             protocol,
-            has_subscribed: false,
+            guessed: false,
             logged: None,
             events: VecDeque::new(),
         }
@@ -210,7 +176,7 @@ impl Session {
 
     /// Whether the session is up and takes another message to publish.
     pub fn can_publish(&self) -> bool {
-        matches!(&self.link, Link::Up(up) if !up.subscribing) && self.outbox.has_room()
+        matches!(&self.link, Link::Up(up) if !up.is_subscribing()) && self.outbox.has_room()
     }
 
     /// Publishes at QoS 1. It is sent again after a reconnect until the broker has it. `false`:
@@ -230,7 +196,7 @@ impl Session {
     /// window goes.
     fn send_under_way(&mut self) {
         let Link::Up(up) = &mut self.link else { return };
-        if up.subscribing {
+        if up.is_subscribing() {
             return;
         }
         while let Some((message, again)) = self.outbox.next_to_send() {
@@ -266,52 +232,24 @@ impl Session {
     pub async fn disconnect(mut self, limit: Duration) {
         self.acks_held = false;
         self.write_acknowledgements();
-        let Link::Up(mut up) = self.link else { return };
-        if wire::write_disconnect(&mut up.out).is_err() {
-            return;
+        if let Link::Up(up) = self.link {
+            up.goodbye(limit).await;
         }
-        let goodbye = async {
-            up.io.write_all(&up.out).await?;
-            up.io.shutdown().await
-        };
-        // Who does not listen to a goodbye cannot be helped.
-        let _ = tokio::time::timeout(limit, goodbye).await;
     }
 
     fn connected(&mut self, connection: Connection) {
-        let Connection {
-            io,
-            protocol,
-            framer,
-            accepted,
-        } = connection;
+        self.guessed = false;
         self.acks.start_connection();
-        self.outbox.start_connection(accepted.receive_maximum);
-        let now = Instant::now();
-        let keep_alive = accepted
-            .keep_alive_seconds
-            .unwrap_or(self.settings.keep_alive_seconds);
-        let mut up = Up {
-            io,
-            protocol,
-            framer,
-            out: BytesMut::new(),
-            unflushed: false,
-            keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
-            last_sent: now,
-            answer_due: None,
-            subscribing: false,
-            resumed: accepted.session_present,
-            timer: Box::pin(sleep_until(now)),
-            packet_max_bytes: accepted.packet_max_bytes,
-        };
-        let has_all = accepted.session_present && self.has_subscribed;
-        let subscribe = !has_all && !self.settings.filters.is_empty();
+        self.outbox
+            .start_connection(connection.accepted.receive_maximum);
+        let mut up = Up::new(connection, self.settings.keep_alive_seconds);
+        // In a session that the broker kept too: it may have been made with other topics, or come
+        // back from a save that is older than our subscription.
+        let subscribe = !self.settings.filters.is_empty();
         let written = if subscribe {
-            up.subscribing = true;
-            up.answer_due = Some(now + ANSWER_TIMEOUT);
+            up.subscribing();
             wire::write_subscribe(
-                protocol,
+                up.protocol,
                 &self.settings.filters,
                 SUBSCRIBE_PACKET_ID,
                 &mut up.out,
@@ -319,6 +257,10 @@ impl Session {
         } else {
             Ok(())
         };
+        self.events.push_back(Event::Connected {
+            resumed: up.resumed,
+            payload_max_bytes: up.payload_max_bytes(),
+        });
         self.link = Link::Up(Box::new(up));
         if let Err(error) = written {
             self.failed(&ConnectError::Protocol(error.to_string()));
@@ -337,29 +279,25 @@ impl Session {
     /// The session is up and subscribed: what was under way is sent again.
     fn ready(&mut self) {
         let Link::Up(up) = &mut self.link else { return };
-        up.subscribing = false;
-        up.answer_due = None;
-        let resumed = up.resumed;
-        let payload_max_bytes = up.packet_max_bytes.saturating_sub(PUBLISH_OVERHEAD_BYTES);
+        up.subscribed();
         tracing::info!(
             broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
             mqtt = %up.protocol,
-            resumed,
+            resumed = up.resumed,
             "connected to the MQTT broker"
         );
-        self.has_subscribed = true;
-        self.failures = 0;
         self.logged = None;
-        self.events.push_back(Event::Connected {
-            resumed,
-            payload_max_bytes,
-        });
         self.send_under_way();
     }
 
     /// No connection: when the next attempt is made and with which version.
     fn failed(&mut self, error: &ConnectError) {
-        let was_up = matches!(&self.link, Link::Up(up) if !up.subscribing);
+        let was_up = self.is_up();
+        // A connection that breaks at once is no reason to hurry: two clients with one client id
+        // end each other's for ever.
+        if matches!(&self.link, Link::Up(up) if up.age() >= STEADY) {
+            self.failures = 0;
+        }
         let auto = self.settings.protocol == ProtocolChoice::Auto;
         let mut at_once = false;
         if auto {
@@ -373,6 +311,11 @@ impl Session {
                 ConnectError::ClosedUnanswered | ConnectError::Protocol(_) if !was_up => {
                     at_once = self.protocol == Protocol::V5;
                     self.protocol = other(self.protocol);
+                    self.guessed = at_once;
+                }
+                _ if self.guessed && !was_up => {
+                    self.protocol = Protocol::V5;
+                    self.guessed = false;
                 }
                 _ => {}
             }
@@ -421,10 +364,10 @@ impl Session {
         let Link::Up(up) = &mut self.link else {
             return Ok(());
         };
-        match poll_fn(|cx| up.poll_progress(cx, paused)).await? {
-            Progress::Time => up.on_time(paused),
-            Progress::Read(0) => Err(ConnectError::Closed),
-            Progress::Read(_) => self.cut(),
+        if up.exchange(paused).await? {
+            self.cut()
+        } else {
+            Ok(())
         }
     }
 
@@ -497,7 +440,7 @@ impl Session {
                 self.send_under_way();
             }
             Packet::SubAck { refused } => {
-                if up.subscribing {
+                if up.is_subscribing() {
                     let refusal = self
                         .settings
                         .filters
@@ -513,81 +456,9 @@ impl Session {
                     self.ready();
                 }
             }
-            Packet::PingResp => {
-                if !up.subscribing {
-                    up.answer_due = None;
-                }
-            }
+            Packet::PingResp => up.ponged(),
             Packet::Disconnect(reason) => return Err(ConnectError::Ended(reason)),
             Packet::Other => {}
-        }
-        Ok(())
-    }
-}
-
-impl Up {
-    /// Whether the broker takes a packet with this much topic and payload, in bytes.
-    fn takes(&self, bytes: usize) -> bool {
-        bytes.saturating_add(PUBLISH_OVERHEAD_BYTES) <= self.packet_max_bytes
-    }
-
-    /// Sends what is written, reads what is there, and watches the time.
-    fn poll_progress(
-        &mut self,
-        cx: &mut Context<'_>,
-        paused: bool,
-    ) -> Poll<Result<Progress, ConnectError>> {
-        self.poll_send(cx)?;
-        if !paused {
-            // The future keeps nothing between polls: what it reads is in the buffer at once.
-            let read = pin!(self.io.read_buf(self.framer.space()));
-            if let Poll::Ready(read) = read.poll(cx) {
-                return Poll::Ready(Ok(Progress::Read(read?)));
-            }
-        }
-        let due = match self.answer_due {
-            Some(answer) if !paused => answer.min(self.last_sent + self.keep_alive),
-            _ => self.last_sent + self.keep_alive,
-        };
-        if self.timer.deadline() != due {
-            self.timer.as_mut().reset(due);
-        }
-        self.timer.as_mut().poll(cx).map(|()| Ok(Progress::Time))
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectError> {
-        while !self.out.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.out) {
-                Poll::Ready(Ok(0)) => return Err(ConnectError::Closed),
-                Poll::Ready(Ok(sent)) => {
-                    self.out.advance(sent);
-                    self.unflushed = true;
-                    self.last_sent = Instant::now();
-                }
-                Poll::Ready(Err(error)) => return Err(error.into()),
-                Poll::Pending => break,
-            }
-        }
-        if self.unflushed
-            && let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(cx)
-        {
-            flushed?;
-            self.unflushed = false;
-        }
-        Ok(())
-    }
-
-    /// A time limit is reached: the broker is asked whether it lives, or taken for dead.
-    fn on_time(&mut self, paused: bool) -> Result<(), ConnectError> {
-        let now = Instant::now();
-        if !paused && self.answer_due.is_some_and(|due| due <= now) {
-            return Err(ConnectError::Silent);
-        }
-        if self.last_sent + self.keep_alive <= now {
-            wire::write_pingreq(&mut self.out)
-                .map_err(|error| ConnectError::Protocol(error.to_string()))?;
-            self.last_sent = now;
-            self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
         }
         Ok(())
     }

@@ -149,6 +149,9 @@ pub(super) fn read_connack(
                 v4::ConnectReturnCode::Success | v4::ConnectReturnCode::RefusedProtocolVersion => {
                     Err(ConnectError::UnsupportedVersion(protocol))
                 }
+                code @ v4::ConnectReturnCode::ServiceUnavailable => {
+                    Err(ConnectError::Busy(format!("{code:?}")))
+                }
                 code => Err(ConnectError::Refused(format!("{code:?}"))),
             },
             Ok(packet) => Err(ConnectError::Protocol(format!(
@@ -176,10 +179,16 @@ pub(super) fn read_connack(
             }
             code => {
                 let why = answer.properties.and_then(|p| p.reason_string);
-                Err(ConnectError::Refused(match why {
+                let reason = match why {
                     Some(why) => format!("{code:?}: {why}"),
                     None => format!("{code:?}"),
-                }))
+                };
+                Err(match code {
+                    v5::ConnectReturnCode::ServerUnavailable
+                    | v5::ConnectReturnCode::ServerBusy
+                    | v5::ConnectReturnCode::ConnectionRateExceeded => ConnectError::Busy(reason),
+                    _ => ConnectError::Refused(reason),
+                })
             }
         },
         Ok(packet) => Err(ConnectError::Protocol(format!(
@@ -381,6 +390,15 @@ mod tests {
                 keep_alive_seconds: None
             }
         );
+        for (protocol, busy) in [
+            (Protocol::V5, &[0x20, 3, 0, 0x89, 0][..]),
+            (Protocol::V5, &[0x20, 2, 0, 3]),
+            (Protocol::V311, &[0x20, 2, 0, 3]),
+        ] {
+            let error = read_connack(protocol, BytesMut::from(busy)).unwrap_err();
+            assert!(matches!(error, ConnectError::Busy(_)), "{error}");
+            assert!(!error.needs_a_person());
+        }
         let unsupported = BytesMut::from(&[0x20, 3, 0, 0x84, 0][..]);
         assert!(matches!(
             read_connack(Protocol::V5, unsupported),

@@ -1,0 +1,242 @@
+//! One connection that is up: sends what is written, reads what is there, and watches that the
+//! broker lives. What to write and what the answers mean is for the session to know.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+
+use super::connect::{ConnectError, Connection, Io};
+use super::frame::Framer;
+use super::wire::{self, Protocol};
+
+/// How long the broker may take to answer a ping or a subscription.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a publish takes beside its topic and payload, at most, in bytes.
+const PUBLISH_OVERHEAD_BYTES: usize = 16;
+
+/// A connection that is up.
+pub(super) struct Up {
+    /// What it runs over.
+    io: Box<dyn Io>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Cuts what was read.
+    pub framer: Framer,
+    /// Written and not sent yet.
+    pub out: BytesMut,
+    /// Whether something was written that a TLS layer may still hold.
+    unflushed: bool,
+    /// When the broker accepted it.
+    since: Instant,
+    /// Longest silence in either direction.
+    keep_alive: Duration,
+    /// When we last sent something.
+    last_sent: Instant,
+    /// When we last heard something, or asked for it: a broker that is only sent to may be gone.
+    last_heard: Instant,
+    /// Until when the broker has to have answered a ping or a subscription.
+    answer_due: Option<Instant>,
+    /// Whether nothing was read lately, and so no answer either.
+    paused: bool,
+    /// Whether that answer is the one to our subscription.
+    subscribing: bool,
+    /// Whether the broker kept our session: then what is sent again is marked so.
+    pub resumed: bool,
+    /// Ends waiting when there is something to do without the broker.
+    timer: Pin<Box<Sleep>>,
+    /// The largest packet the broker takes.
+    packet_max_bytes: usize,
+}
+
+/// What ended a wait on the connection.
+enum Progress {
+    /// This many bytes came in.
+    Read(usize),
+    /// A time limit is reached.
+    Time,
+}
+
+impl Up {
+    /// A connection that the broker accepted; `keep_alive_seconds` holds unless the broker has an
+    /// idea of its own.
+    pub fn new(connection: Connection, keep_alive_seconds: u16) -> Self {
+        let accepted = connection.accepted;
+        let now = Instant::now();
+        let keep_alive = accepted.keep_alive_seconds.unwrap_or(keep_alive_seconds);
+        Up {
+            io: connection.io,
+            protocol: connection.protocol,
+            framer: connection.framer,
+            out: BytesMut::new(),
+            unflushed: false,
+            keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
+            since: now,
+            last_sent: now,
+            last_heard: now,
+            answer_due: None,
+            paused: false,
+            subscribing: false,
+            resumed: accepted.session_present,
+            timer: Box::pin(sleep_until(now)),
+            packet_max_bytes: accepted.packet_max_bytes,
+        }
+    }
+
+    /// How long it has been up.
+    pub fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Notes that a subscription was written: its answer is due.
+    pub fn subscribing(&mut self) {
+        self.subscribing = true;
+        self.answer_due = Some(Instant::now() + ANSWER_TIMEOUT);
+    }
+
+    /// Whether the answer to our subscription is still to come.
+    pub fn is_subscribing(&self) -> bool {
+        self.subscribing
+    }
+
+    /// The broker has answered our subscription.
+    pub fn subscribed(&mut self) {
+        self.subscribing = false;
+        self.answer_due = None;
+    }
+
+    /// The broker has answered a ping.
+    pub fn ponged(&mut self) {
+        if !self.subscribing {
+            self.answer_due = None;
+        }
+    }
+
+    /// The longest payload the broker takes, topic included, in bytes.
+    pub fn payload_max_bytes(&self) -> usize {
+        self.packet_max_bytes.saturating_sub(PUBLISH_OVERHEAD_BYTES)
+    }
+
+    /// Whether the broker takes a packet with this much topic and payload, in bytes.
+    pub fn takes(&self, bytes: usize) -> bool {
+        bytes.saturating_add(PUBLISH_OVERHEAD_BYTES) <= self.packet_max_bytes
+    }
+
+    /// Sends what is written and waits until something was read, which may be left to the broker
+    /// for now. `false`: nothing was read, and it is to be asked again. Dropping the future before
+    /// loses nothing.
+    pub async fn exchange(&mut self, paused: bool) -> Result<bool, ConnectError> {
+        if self.paused && !paused {
+            self.grant_time();
+        }
+        self.paused = paused;
+        match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
+            Progress::Time => self.on_time(paused).map(|()| false),
+            Progress::Read(0) => Err(ConnectError::Closed),
+            Progress::Read(_) => {
+                self.heard();
+                Ok(true)
+            }
+        }
+    }
+
+    /// Whatever the broker sends proves that it lives: the answer to a ping may stand behind all
+    /// that we have not read for a while.
+    fn heard(&mut self) {
+        self.last_heard = Instant::now();
+        if !self.subscribing {
+            self.grant_time();
+        }
+    }
+
+    /// The time for an answer that is due begins anew.
+    fn grant_time(&mut self) {
+        if let Some(due) = &mut self.answer_due {
+            *due = Instant::now() + ANSWER_TIMEOUT;
+        }
+    }
+
+    /// When the broker is to be asked whether it lives.
+    fn ping_due(&self) -> Instant {
+        self.last_sent.min(self.last_heard) + self.keep_alive
+    }
+
+    /// Ends the connection after what is written is sent.
+    pub async fn goodbye(mut self, limit: Duration) {
+        if wire::write_disconnect(&mut self.out).is_err() {
+            return;
+        }
+        let goodbye = async {
+            self.io.write_all(&self.out).await?;
+            self.io.shutdown().await
+        };
+        // Who does not listen to a goodbye cannot be helped.
+        let _ = timeout(limit, goodbye).await;
+    }
+
+    /// Sends what is written, reads what is there, and watches the time.
+    fn poll_progress(
+        &mut self,
+        cx: &mut Context<'_>,
+        paused: bool,
+    ) -> Poll<Result<Progress, ConnectError>> {
+        self.poll_send(cx)?;
+        if !paused {
+            // The future keeps nothing between polls: what it reads is in the buffer at once.
+            let read = pin!(self.io.read_buf(self.framer.space()));
+            if let Poll::Ready(read) = read.poll(cx) {
+                return Poll::Ready(Ok(Progress::Read(read?)));
+            }
+        }
+        let due = match self.answer_due {
+            Some(answer) if !paused => answer.min(self.ping_due()),
+            _ => self.ping_due(),
+        };
+        if self.timer.deadline() != due {
+            self.timer.as_mut().reset(due);
+        }
+        self.timer.as_mut().poll(cx).map(|()| Ok(Progress::Time))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectError> {
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.io).poll_write(cx, &self.out) {
+                Poll::Ready(Ok(0)) => return Err(ConnectError::Closed),
+                Poll::Ready(Ok(sent)) => {
+                    self.out.advance(sent);
+                    self.unflushed = true;
+                    self.last_sent = Instant::now();
+                }
+                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
+    /// A time limit is reached: the broker is asked whether it lives, or taken for dead.
+    fn on_time(&mut self, paused: bool) -> Result<(), ConnectError> {
+        let now = Instant::now();
+        if !paused && self.answer_due.is_some_and(|due| due <= now) {
+            return Err(ConnectError::Silent);
+        }
+        if self.ping_due() <= now {
+            wire::write_pingreq(&mut self.out)
+                .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+            (self.last_sent, self.last_heard) = (now, now);
+            self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
+        }
+        Ok(())
+    }
+}
