@@ -153,13 +153,14 @@ pub fn session_settings(
         ca: mqtt.ca_file.clone(),
         client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
     };
+    if mqtt.tls {
+        // Read again at each connect; what is wrong with them is better said at once.
+        client_config(&files, mqtt.port)?;
+    }
     Ok(SessionSettings {
         host: mqtt.host.clone(),
         port: mqtt.port,
-        tls: mqtt
-            .tls
-            .then(|| client_config(&files, mqtt.port))
-            .transpose()?,
+        tls: mqtt.tls.then_some(files),
         client_id: mqtt.client_id.clone(),
         credentials: mqtt.username.clone().map(|username| Credentials {
             username,

@@ -76,6 +76,7 @@ impl AckQueue {
     }
 
     /// Messages not acknowledged yet.
+    #[cfg(test)]
     pub fn owed(&self) -> usize {
         self.owed.len()
     }

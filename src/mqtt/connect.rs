@@ -12,6 +12,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::frame::{Frame, Framer};
 use super::session::SessionSettings;
+use super::tls::{TlsError, client_config};
 use super::wire::{self, Accepted, Protocol};
 
 /// How long it may take until the broker has accepted the connection.
@@ -80,6 +81,15 @@ pub enum ConnectError {
     /// The broker said that it ends the connection.
     #[error("the broker ended the connection: {0}")]
     Ended(String),
+    /// Another client came with our client id.
+    #[error(
+        "another client with the same MQTT_CLIENT_ID took the session over; each client of a broker \
+         needs one of its own"
+    )]
+    TakenOver,
+    /// The TLS files cannot be used (any more).
+    #[error("{0}")]
+    TlsFiles(#[from] TlsError),
     /// The broker sent what no broker may.
     #[error("the broker does not keep to the protocol: {0}")]
     Protocol(String),
@@ -93,6 +103,8 @@ impl ConnectError {
             ConnectError::Refused(_)
                 | ConnectError::ServerName(_)
                 | ConnectError::UnsupportedVersion(_)
+                | ConnectError::TakenOver
+                | ConnectError::TlsFiles(_)
                 | ConnectError::SubscriptionRefused { .. }
         )
     }
@@ -184,13 +196,14 @@ async fn open(settings: &SessionSettings) -> Result<Box<dyn Io>, ConnectError> {
     let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
     // Acknowledgements are small and waited for: they must not wait for more to send.
     tcp.set_nodelay(true)?;
-    let Some(tls) = &settings.tls else {
+    let Some(files) = &settings.tls else {
         return Ok(Box::new(tcp));
     };
+    let tls = client_config(files, settings.port)?;
     let name = ServerName::try_from(settings.host.clone())
         .map_err(|_| ConnectError::ServerName(settings.host.clone()))?;
     Ok(Box::new(
-        TlsConnector::from(Arc::clone(tls))
+        TlsConnector::from(tls)
             .connect(name, tcp)
             .await
             .map_err(ConnectError::Tls)?,

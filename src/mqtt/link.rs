@@ -68,7 +68,9 @@ impl Up {
     pub fn new(connection: Connection, keep_alive_seconds: u16) -> Self {
         let accepted = connection.accepted;
         let now = Instant::now();
-        let keep_alive = accepted.keep_alive_seconds.unwrap_or(keep_alive_seconds);
+        // Zero means that the broker does not care; we do.
+        let keep_alive = accepted.keep_alive_seconds.filter(|seconds| *seconds > 0);
+        let keep_alive = keep_alive.unwrap_or(keep_alive_seconds);
         Up {
             io: connection.io,
             protocol: connection.protocol,

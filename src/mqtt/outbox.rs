@@ -128,6 +128,18 @@ impl Outbox {
         }
     }
 
+    /// Gives up what cannot be sent any more.
+    pub fn drop_where(&mut self, mut hopeless: impl FnMut(&Outgoing) -> bool) {
+        let unsent = self.under_way.iter().skip(self.sent);
+        let ids: Vec<u16> = unsent
+            .filter(|message| hopeless(message))
+            .map(|message| message.packet_id)
+            .collect();
+        for packet_id in ids {
+            self.acknowledged(packet_id);
+        }
+    }
+
     /// Messages under way.
     pub fn len(&self) -> usize {
         self.under_way.len()
@@ -174,6 +186,18 @@ mod tests {
         assert!(outbox.acknowledged(ids[0]));
         assert_eq!(outbox.next_to_send().unwrap().0.packet_id, ids[3]);
         assert!(outbox.next_to_send().is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_sent_any_more_is_given_up() {
+        let mut outbox = Outbox::new();
+        outbox.start_connection(10);
+        let small = send(&mut outbox, vec![0; 10]);
+        send(&mut outbox, vec![0; 1000]);
+        outbox.start_connection(10);
+        outbox.drop_where(|message| message.payload.len() > 100);
+        assert_eq!((outbox.len(), outbox.bytes), (1, 10));
+        assert_eq!(outbox.next_to_send().unwrap().0.packet_id, small);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
-use tokio_rustls::rustls::ClientConfig;
 
 use super::acks::{AckQueue, AckToken};
 use super::connect::{ConnectError, Connection, Credentials, connect};
 use super::frame::{Frame, Message};
 use super::link::Up;
 use super::outbox::Outbox;
+use super::tls::TlsFiles;
 use super::wire::{self, Packet, Protocol, ProtocolChoice};
 
 #[cfg(test)]
@@ -41,8 +41,9 @@ pub struct SessionSettings {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// TLS where the broker wants it.
-    pub tls: Option<Arc<ClientConfig>>,
+    /// TLS where the broker wants it. The files are read at each connect, so a certificate may be
+    /// renewed under a running connector.
+    pub tls: Option<TlsFiles>,
     /// Whom the broker keeps the session for.
     pub client_id: String,
     /// User and password where the broker wants them.
@@ -99,6 +100,11 @@ pub struct Session {
     guessed: bool,
     /// What was last logged as the reason of having no connection.
     logged: Option<String>,
+    /// Whether the present connection was logged. One that follows others that broke at once is
+    /// logged when it has proved steady.
+    announced: bool,
+    /// Why the broker last refused a message of ours.
+    refused: Option<String>,
     /// Events that wait to be handed out.
     events: VecDeque<Event>,
 }
@@ -130,6 +136,8 @@ impl Session {
             protocol,
             guessed: false,
             logged: None,
+            announced: false,
+            refused: None,
             events: VecDeque::new(),
         }
     }
@@ -199,6 +207,17 @@ impl Session {
         if up.is_subscribing() {
             return;
         }
+        self.outbox.drop_where(|message| {
+            let bytes = message.topic.len() + message.payload.len();
+            let fits = up.takes(bytes);
+            if !fits {
+                tracing::error!(
+                    bytes,
+                    "the broker takes no message as long as this one any more; it is dropped"
+                );
+            }
+            !fits
+        });
         while let Some((message, again)) = self.outbox.next_to_send() {
             // Of a size that fitted, so it can be written.
             let _ = wire::write_publish(
@@ -215,11 +234,6 @@ impl Session {
     /// Messages published and not acknowledged by the broker.
     pub fn under_way(&self) -> usize {
         self.outbox.len()
-    }
-
-    /// Messages received and not acknowledged by us.
-    pub fn owed(&self) -> usize {
-        self.acks.owed()
     }
 
     /// Whether there is a connection.
@@ -280,14 +294,24 @@ impl Session {
     fn ready(&mut self) {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
+        self.announced = false;
+        if self.failures <= 1 {
+            self.announce();
+        }
+        self.send_under_way();
+    }
+
+    /// Logs that there is a connection.
+    fn announce(&mut self) {
+        let Link::Up(up) = &self.link else { return };
         tracing::info!(
             broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
             mqtt = %up.protocol,
             resumed = up.resumed,
             "connected to the MQTT broker"
         );
+        self.announced = true;
         self.logged = None;
-        self.send_under_way();
     }
 
     /// No connection: when the next attempt is made and with which version.
@@ -302,9 +326,9 @@ impl Session {
         let mut at_once = false;
         if auto {
             match error {
-                ConnectError::UnsupportedVersion(Protocol::V5) => {
-                    self.protocol = Protocol::V311;
-                    at_once = true;
+                ConnectError::UnsupportedVersion(spoken) => {
+                    self.protocol = other(*spoken);
+                    at_once = *spoken == Protocol::V5;
                 }
                 // Some brokers of 3.1.1 just close. So does one that is shutting down: thus only
                 // the next attempt speaks 3.1.1.
@@ -364,11 +388,11 @@ impl Session {
         let Link::Up(up) = &mut self.link else {
             return Ok(());
         };
-        if up.exchange(paused).await? {
-            self.cut()
-        } else {
-            Ok(())
+        let has_read = up.exchange(paused).await?;
+        if !self.announced && !up.is_subscribing() && up.age() >= STEADY {
+            self.announce();
         }
+        if has_read { self.cut() } else { Ok(()) }
     }
 
     fn write_acknowledgements(&mut self) {
@@ -432,10 +456,11 @@ impl Session {
         };
         match packet {
             Packet::PubAck { packet_id, refused } => {
-                if self.outbox.acknowledged(packet_id)
-                    && let Some(reason) = refused
-                {
-                    tracing::warn!(%reason, "the broker refused a message of ours");
+                if self.outbox.acknowledged(packet_id) && self.refused != refused {
+                    if let Some(reason) = &refused {
+                        tracing::warn!(%reason, "the broker refuses messages of ours; allow this client to publish them");
+                    }
+                    self.refused = refused;
                 }
                 self.send_under_way();
             }
@@ -457,6 +482,9 @@ impl Session {
                 }
             }
             Packet::PingResp => up.ponged(),
+            Packet::Disconnect(reason) if reason == wire::SESSION_TAKEN_OVER => {
+                return Err(ConnectError::TakenOver);
+            }
             Packet::Disconnect(reason) => return Err(ConnectError::Ended(reason)),
             Packet::Other => {}
         }

@@ -282,6 +282,9 @@ pub(super) fn write_disconnect(out: &mut BytesMut) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// How [`Packet::Disconnect`] reads when another client has taken our session (reason code 0x8e).
+pub(super) const SESSION_TAKEN_OVER: &str = "SessionTakenOver";
+
 /// Reads a packet that is no message.
 pub(super) fn read(protocol: Protocol, mut frame: BytesMut) -> Result<Packet, String> {
     match protocol {
@@ -333,6 +336,9 @@ fn read_v5(mut frame: BytesMut) -> Result<Packet, String> {
         Ok(v5::Packet::PingResp(_)) => Ok(Packet::PingResp),
         Ok(v5::Packet::Disconnect(packet)) => {
             Ok(Packet::Disconnect(format!("{:?}", packet.reason_code)))
+        }
+        Err(_) if is_disconnect && reason_byte == 0x8e => {
+            Ok(Packet::Disconnect(SESSION_TAKEN_OVER.to_owned()))
         }
         // The short forms of DISCONNECT, which the codec does not know.
         Err(_) if is_disconnect => Ok(Packet::Disconnect(format!(
@@ -410,7 +416,9 @@ mod tests {
     fn short_forms_of_version_5() {
         let read = |bytes: &[u8]| read(Protocol::V5, BytesMut::from(bytes)).unwrap();
         assert!(matches!(read(&[0xe0, 0]), Packet::Disconnect(_)));
-        assert!(matches!(read(&[0xe0, 1, 0x8e]), Packet::Disconnect(_)));
+        let taken_over = || Packet::Disconnect(SESSION_TAKEN_OVER.to_owned());
+        assert_eq!(read(&[0xe0, 1, 0x8e]), taken_over());
+        assert_eq!(read(&[0xe0, 2, 0x8e, 0]), taken_over());
         assert_eq!(
             read(&[0x40, 2, 0, 5]),
             Packet::PubAck {

@@ -261,7 +261,7 @@ async fn an_acknowledgement_never_goes_out_on_another_connection() {
     peer.send(&message(7, b"another")).await;
     let new = received(&mut session).await[0].ack.unwrap();
     session.acknowledge(old);
-    assert_eq!(session.owed(), 1);
+    assert_eq!(session.acks.owed(), 1);
     // The wrong acknowledgement would stand between the two.
     for _ in 0..2 {
         assert!(session.publish(&"out".into(), Bytes::from_static(b"x")));
