@@ -176,15 +176,13 @@ impl Intake {
             ));
             return false;
         }
-        let (packet_bytes, share) = (message.packet_bytes(), |part: &[u8]| message.share(part));
+        let share = |part: &[u8]| message.share(part);
         let staging = &mut self.streams.get_mut(slot).staging;
         if staging.is_empty() {
             self.touched.push(slot);
         }
         match data {
-            Cow::Borrowed(data) => {
-                staging.add_borrowed(data, &id, message.ack, packet_bytes, share)
-            }
+            Cow::Borrowed(data) => staging.add_borrowed(data, &id, message.ack, share),
             Cow::Owned(data) => staging.add_owned(data, &id, message.ack),
         }
         true

@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use super::staging::Staged;
 use super::streams::SlotIndex;
 
-/// Most messages that wait before reading stops. Brokers with a window of their own (20 to 100
-/// messages) stop before.
-pub(super) const PARKED_MAX: usize = 1000;
+/// Most messages that wait before reading stops. Brokers stop before, at a window of their own (20
+/// to 100 messages) or at our Receive Maximum (1000); this is for those that have none.
+pub(super) const PARKED_MAX: usize = 2000;
 
 /// Most bytes of them that the memory budget had no place for.
 pub(super) const UNCHARGED_MAX_BYTES: usize = 256 * 1024;

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use crate::mqtt::AckToken;
 use crate::queue::{Charge, Id, MemoryBudget};
 
-/// From this size on a record is no longer copied, if it is most of its packet.
+/// From this size on a record stays where it is, if it is most of its packet.
 const SHARE_FROM_BYTES: usize = 32 * 1024;
 
 /// What a buffer may keep for the next round. There is one for each stream.
@@ -68,18 +68,16 @@ impl Staging {
         self.entries.is_empty()
     }
 
-    /// Adds a record that is a part of a packet of `packet_bytes`; `share` keeps such a part, and
-    /// with it the packet, without copying.
+    /// Adds a record that is a part of its packet; `share` keeps such a part by itself.
     pub fn add_borrowed(
         &mut self,
         data: &[u8],
         id: &str,
         ack: Option<AckToken>,
-        packet_bytes: usize,
         share: impl FnOnce(&[u8]) -> Bytes,
     ) {
         self.slab.extend_from_slice(id.as_bytes());
-        let data = if data.len() < SHARE_FROM_BYTES || data.len() < packet_bytes / 2 {
+        let data = if data.len() < SHARE_FROM_BYTES {
             self.slab.extend_from_slice(data);
             Data::Slab(data.len())
         } else {
@@ -133,22 +131,12 @@ mod tests {
     fn keeps_order_and_content_whatever_the_size() {
         let mut staging = Staging::default();
         let large = vec![7; SHARE_FROM_BYTES];
-        staging.add_borrowed(b"small", "1", None, 100, |_| {
+        staging.add_borrowed(b"small", "1", None, |_| {
             unreachable!("small records are copied")
         });
-        staging.add_borrowed(
-            &large,
-            "2",
-            None,
-            SHARE_FROM_BYTES + 9,
-            Bytes::copy_from_slice,
-        );
+        staging.add_borrowed(&large, "2", None, Bytes::copy_from_slice);
         staging.add_owned(b"owned".to_vec(), "", None);
-        staging.add_borrowed(b"", "ü4", None, 9, |_| unreachable!());
-        let part = "must not keep a packet that is mostly something else";
-        staging.add_borrowed(&large, "5", None, 3 * SHARE_FROM_BYTES, |_| {
-            unreachable!("{part}")
-        });
+        staging.add_borrowed(b"", "ü4", None, |_| unreachable!());
         let records = staging.finish();
         let found: Vec<_> = records
             .iter()
@@ -156,13 +144,7 @@ mod tests {
             .collect();
         assert_eq!(
             found,
-            [
-                ("1", 5),
-                ("2", SHARE_FROM_BYTES),
-                ("", 5),
-                ("ü4", 0),
-                ("5", SHARE_FROM_BYTES)
-            ]
+            [("1", 5), ("2", SHARE_FROM_BYTES), ("", 5), ("ü4", 0)]
         );
         assert_eq!(&records[0].data[..], b"small");
         assert!(staging.is_empty() && staging.finish().is_empty());

@@ -57,14 +57,15 @@ impl Message {
         }
     }
 
-    /// The packet's size: what [`Message::share`] keeps in memory.
-    pub fn packet_bytes(&self) -> usize {
-        self.frame.len()
-    }
-
-    /// A part of the payload without copying it. `part` has to lie in [`Message::payload`].
+    /// A part of the payload to keep, which has to lie in [`Message::payload`]. It is shared with
+    /// the packet where that is hardly larger, and copied where it would hold on to much more than
+    /// itself (a small record beside megabytes of fields that nobody reads).
     pub fn share(&self, part: &[u8]) -> Bytes {
-        self.frame.slice_ref(part)
+        if part.len() >= self.frame.len() / 2 {
+            self.frame.slice_ref(part)
+        } else {
+            Bytes::copy_from_slice(part)
+        }
     }
 }
 
@@ -122,6 +123,11 @@ impl Framer {
         &mut self.buffer
     }
 
+    /// Bytes read and not cut yet.
+    pub fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// The next frame; `None` where more has to be read first.
     pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         let thrown = self.skip.min(self.buffer.len());
@@ -148,6 +154,11 @@ impl Framer {
             return Ok(None);
         }
         let frame = self.buffer.split_to(total);
+        if total > READ_BYTES {
+            // Or the packets to come would be read into the large one's memory, and any record of
+            // theirs that stays would hold all of it.
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         if !is_publish {
             return Ok(Some(Frame::Other(frame)));
         }
@@ -335,6 +346,16 @@ mod tests {
             .extend_from_slice(&packet(Protocol::V311, "t", &payload, 1));
         let found = messages(&mut framer);
         assert_eq!((found[0].1.len(), found[0].3), (payload.len(), None));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_message_holds_no_more_than_twice_itself() {
+        let payload = vec![b'x'; 1000];
+        let message = Message::published("t", &payload, None);
+        let small = message.share(&message.payload()[..100]);
+        assert_ne!(small.as_ptr(), message.payload().as_ptr());
+        let large = message.share(&message.payload()[..600]);
+        assert_eq!(large.as_ptr(), message.payload().as_ptr());
     }
 
     #[test]

@@ -17,6 +17,10 @@ use super::wire::{self, Protocol};
 /// How long the broker may take to answer a ping or a subscription.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How much is read while reading is paused. A broker whose window is used up sends nothing more,
+/// so its end is seen behind that.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
+
 /// What a publish takes beside its topic and payload, at most, in bytes.
 const PUBLISH_OVERHEAD_BYTES: usize = 16;
 
@@ -129,9 +133,9 @@ impl Up {
         bytes.saturating_add(PUBLISH_OVERHEAD_BYTES) <= self.packet_max_bytes
     }
 
-    /// Sends what is written and waits until something was read, which may be left to the broker
-    /// for now. `false`: nothing was read, and it is to be asked again. Dropping the future before
-    /// loses nothing.
+    /// Sends what is written and waits until something was read. `false`: nothing was, and it is to
+    /// be asked again. While paused only so much is read as shows that the broker has gone, and
+    /// it waits in the framer. Dropping the future before loses nothing.
     pub async fn exchange(&mut self, paused: bool) -> Result<bool, ConnectError> {
         if self.paused && !paused {
             self.grant_time();
@@ -188,7 +192,7 @@ impl Up {
         paused: bool,
     ) -> Poll<Result<Progress, ConnectError>> {
         self.poll_send(cx)?;
-        if !paused {
+        if !paused || self.framer.buffered() < READ_AHEAD_BYTES {
             // The future keeps nothing between polls: what it reads is in the buffer at once.
             let read = pin!(self.io.read_buf(self.framer.space()));
             if let Poll::Ready(read) = read.poll(cx) {

@@ -90,6 +90,8 @@ pub struct Session {
     acks_held: bool,
     /// Whether nothing is read for now.
     reading_paused: bool,
+    /// Whether something was read while paused, and waits to be cut.
+    uncut: bool,
     /// What is under way to the broker.
     outbox: Outbox,
     /// Failed attempts in a row.
@@ -131,6 +133,7 @@ impl Session {
             acks: AckQueue::default(),
             acks_held: false,
             reading_paused: false,
+            uncut: false,
             outbox: Outbox::new(),
             failures: 0,
             protocol,
@@ -177,7 +180,7 @@ impl Session {
         self.acks_held = hold;
     }
 
-    /// Stops reading, or reads on. The broker's answers are not read either meanwhile.
+    /// Stops taking in what the broker sends, or goes on. Its answers wait too meanwhile.
     pub fn pause_reading(&mut self, pause: bool) {
         self.reading_paused = pause;
     }
@@ -253,6 +256,7 @@ impl Session {
 
     fn connected(&mut self, connection: Connection) {
         self.guessed = false;
+        self.uncut = false;
         self.acks.start_connection();
         self.outbox
             .start_connection(connection.accepted.receive_maximum);
@@ -385,12 +389,19 @@ impl Session {
     async fn exchange(&mut self) -> Result<(), ConnectError> {
         self.write_acknowledgements();
         let paused = self.reading_paused;
+        if !paused && std::mem::take(&mut self.uncut) {
+            return self.cut();
+        }
         let Link::Up(up) = &mut self.link else {
             return Ok(());
         };
         let has_read = up.exchange(paused).await?;
         if !self.announced && !up.is_subscribing() && up.age() >= STEADY {
             self.announce();
+        }
+        if paused {
+            self.uncut |= has_read;
+            return Ok(());
         }
         if has_read { self.cut() } else { Ok(()) }
     }
