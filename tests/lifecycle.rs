@@ -228,7 +228,7 @@ async fn a_stop_without_the_broker_delivers_and_does_not_hang() {
     assert_eq!(world.process.wait().code(), Some(1));
     assert_eq!(world.endpoint.accepted("test").len(), 50);
     assert!(
-        world.process.stderr().contains("statuses=50"),
+        world.process.stderr().contains("documents=1"),
         "{}",
         world.process.stderr()
     );

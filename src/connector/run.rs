@@ -192,13 +192,20 @@ impl<D: Destination> Connector<D> {
 }
 
 fn log_end(leftover: Leftover) {
+    let Leftover { records, documents } = leftover;
+    if records > 0 {
+        tracing::warn!(
+            records,
+            "records could not be delivered before the stop; they are reported as ConnectorStopped"
+        );
+    }
+    if documents > 0 {
+        tracing::warn!(
+            documents,
+            "status documents could not be published before the stop"
+        );
+    }
     if leftover.is_nothing() {
         tracing::info!("stopped; everything was delivered and reported");
-    } else {
-        tracing::warn!(
-            records = leftover.records,
-            documents = leftover.documents,
-            "stopped; records were left and reported as ConnectorStopped, or status documents were not taken by the broker"
-        );
     }
 }

@@ -28,6 +28,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// How old a connection is when its end counts as the first failure again.
 const STEADY: Duration = Duration::from_secs(5);
 
+/// How many connections in a row that break at once are logged; then only what changes is.
+const BRIEF_LOGGED: u32 = 2;
+
 /// The longest wait where a person has to act first.
 const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
@@ -96,6 +99,8 @@ pub struct Session {
     outbox: Outbox,
     /// Failed attempts in a row.
     failures: u32,
+    /// Connections in a row that broke before they proved steady.
+    brief: u32,
     /// What the next attempt speaks.
     protocol: Protocol,
     /// Whether that is a guess, good for one attempt.
@@ -136,6 +141,7 @@ impl Session {
             uncut: false,
             outbox: Outbox::new(),
             failures: 0,
+            brief: 0,
             protocol,
             guessed: false,
             logged: None,
@@ -299,7 +305,7 @@ impl Session {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
         self.announced = false;
-        if self.failures <= 1 {
+        if self.brief <= BRIEF_LOGGED {
             self.announce();
         }
         self.send_under_way();
@@ -323,8 +329,12 @@ impl Session {
         let was_up = self.is_up();
         // A connection that breaks at once is no reason to hurry: two clients with one client id
         // end each other's for ever.
-        if matches!(&self.link, Link::Up(up) if up.age() >= STEADY) {
-            self.failures = 0;
+        if let Link::Up(up) = &self.link {
+            if up.age() >= STEADY {
+                (self.failures, self.brief) = (0, 0);
+            } else {
+                self.brief = self.brief.saturating_add(1);
+            }
         }
         let auto = self.settings.protocol == ProtocolChoice::Auto;
         let mut at_once = false;
