@@ -225,3 +225,34 @@ async fn a_stream_that_works_beside_twenty_that_hang_with_large_records() {
     let leftover = setup.connector.stop().await;
     assert_eq!(leftover.records, under_way);
 }
+
+/// A stream that is gone holds on to its records. Well before its queue is full they could take all
+/// memory, and then every other stream's records would be refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_hangs_leaves_memory_to_others() {
+    let setup = setup(&["hanging", "working"], &[("PUBLISH_INTERVAL", "1")]).await;
+    setup.break_stream("hanging", CallFault::Hang);
+    let (stream, large) = (stream_arn("hanging"), "x".repeat(8000));
+    for number in 0..2500 {
+        let id = format!("hanging/{number}");
+        setup.app.request_to(&stream, &id, &large).await;
+    }
+    eventually("the hanging stream has all the memory it gets", || {
+        let refused = setup.statuses("hanging");
+        refused
+            .iter()
+            .any(|status| status.code() == "MemoryLimitExceeded")
+    })
+    .await;
+    for number in 0..50 {
+        setup.send("working", number).await;
+    }
+    let working = setup.reported("working", 50).await;
+    assert!(working.iter().all(Status::is_success), "{working:?}");
+    let others = setup.statuses("hanging");
+    assert!(
+        others
+            .iter()
+            .all(|status| status.code() == "MemoryLimitExceeded")
+    );
+}

@@ -31,7 +31,11 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     };
     telemetry::init_logs(parameters.log_format, &[]);
     let stop = signals::stop_requested()?;
-    let destination = Firehose::new(FirehoseSettings::default()).await;
+    let destination = Firehose::new(FirehoseSettings {
+        region: parameters.default_delivery_stream_arn.region().to_owned(),
+        ..FirehoseSettings::default()
+    })
+    .await;
     let credentials = destination.clone();
     let connector =
         match Connector::new(&parameters, destination, ServiceManager::from_environment()) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ use super::{CallError, Destination, Outcome, ServiceError};
 use crate::arn::DeliveryStreamArn;
 use crate::batch;
 
+/// Most regions whose clients are kept. There are about as many in the largest partition.
+const REGIONS_MAX: usize = 40;
+
 /// How Firehose is reached.
 #[derive(Debug, Clone)]
 pub struct FirehoseSettings {
@@ -32,9 +36,12 @@ pub struct FirehoseSettings {
     pub connect_timeout: Duration,
     /// How long a call of no size may take, from its start to the whole answer.
     pub call_timeout: Duration,
-    /// The slowest link that is still used, in bytes per second: a call gets its size divided by
-    /// this on top of `call_timeout`, so that 4 MiB pass where 4 kB do.
+    /// The slowest link that is still used, in bytes per second. A call gets the time that all
+    /// calls under way take on it, on top of `call_timeout`: 4 MiB pass where 4 kB do.
     pub slowest_link: usize,
+    /// The region to ask for credentials in, where a service gives them; each stream's calls go to
+    /// the region of its ARN.
+    pub region: String,
     /// A stand-in to talk to, with made-up credentials; `None` for the SDK's own chain of
     /// environment, profile, container and instance.
     pub stand_in: Option<String>,
@@ -45,7 +52,8 @@ impl Default for FirehoseSettings {
         FirehoseSettings {
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(20),
-            slowest_link: 8 * 1024,
+            slowest_link: 16 * 1024,
+            region: "us-east-1".to_owned(),
             stand_in: None,
         }
     }
@@ -73,6 +81,8 @@ struct Inner {
     clients: Mutex<HashMap<String, Client>>,
     /// Timeouts.
     settings: FirehoseSettings,
+    /// Bytes of all calls under way: they share the link.
+    under_way_bytes: AtomicUsize,
 }
 
 impl Firehose {
@@ -93,21 +103,22 @@ impl Firehose {
             .timeout_config(timeouts)
             // On links of a few kB/s it takes slow uploads for stalled ones.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            // Each ARN brings its own; this one keeps the SDK from asking the instance for it.
-            .region(Region::from_static("us-east-1"));
+            // A region that is given keeps the SDK from asking the instance for one.
+            .region(Region::new(settings.region.clone()));
         if let Some(url) = &settings.stand_in {
             loader = loader
                 .endpoint_url(url)
                 // The SDK's own client would go through a proxy of the environment, and a stand-in is
                 // on this machine.
                 .http_client(HttpClient::new().build_http())
-                .credentials_provider(Credentials::for_stand_in());
+                .credentials_provider(made_up_credentials());
         }
         Firehose {
             inner: Arc::new(Inner {
                 sdk: loader.load().await,
                 clients: Mutex::new(HashMap::new()),
                 settings,
+                under_way_bytes: AtomicUsize::new(0),
             }),
         }
     }
@@ -133,6 +144,10 @@ impl Firehose {
         if let Some(client) = clients.get(region) {
             return client.clone();
         }
+        if clients.len() >= REGIONS_MAX {
+            // Requests may name regions that do not exist; those that do are soon here again.
+            clients.clear();
+        }
         let config = aws_sdk_firehose::config::Builder::from(&self.inner.sdk)
             .region(Region::new(region.to_owned()))
             .build();
@@ -141,13 +156,14 @@ impl Firehose {
         client
     }
 
-    /// Bounds one attempt by its size: see [`FirehoseSettings::slowest_link`].
+    /// Bounds one attempt by what is under way: see [`FirehoseSettings::slowest_link`].
     async fn bounded<T>(
         &self,
         body_bytes: usize,
         call: impl Future<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        let limit = self.inner.settings.timeout_of(body_bytes);
+        let (_counted, all_bytes) = UnderWay::start(&self.inner.under_way_bytes, body_bytes);
+        let limit = self.inner.settings.timeout_of(all_bytes);
         tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
             Err(CallError {
                 retryable: true,
@@ -161,19 +177,33 @@ impl Firehose {
 }
 
 /// Credentials of a stand-in that does not check them.
-trait StandIn {
-    fn for_stand_in() -> Self;
+fn made_up_credentials() -> Credentials {
+    Credentials::new(
+        "made-up-key",
+        "made-up-secret",
+        None,
+        None,
+        "kinesis-edge-local",
+    )
 }
 
-impl StandIn for Credentials {
-    fn for_stand_in() -> Self {
-        Credentials::new(
-            "made-up-key",
-            "made-up-secret",
-            None,
-            None,
-            "kinesis-edge-local",
-        )
+/// Bytes of a call that is under way, counted while this lives.
+struct UnderWay<'a> {
+    total: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl<'a> UnderWay<'a> {
+    /// Counts a call. Gives the bytes of all calls too, itself included.
+    fn start(total: &'a AtomicUsize, bytes: usize) -> (Self, usize) {
+        let before = total.fetch_add(bytes, Ordering::Relaxed);
+        (UnderWay { total, bytes }, before + bytes)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -297,7 +327,12 @@ where
         }
         SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
         SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
-        SdkError::ResponseError(_) => on_the_way("UnreadableResponse", &error),
+        SdkError::ResponseError(context) => {
+            let mut failure = on_the_way("UnreadableResponse", &error);
+            let status = context.raw().status().as_u16();
+            failure.error.message = format!("HTTP status {status}: {}", failure.error.message);
+            failure
+        }
         // No usable endpoint: nothing was sent and nothing is wrong with the record.
         _ => on_the_way("RequestNotSent", &error),
     }
@@ -353,7 +388,7 @@ mod tests {
         assert_eq!(settings.timeout_of(0), Duration::from_secs(20));
         assert_eq!(
             settings.timeout_of(4 * 1024 * 1024),
-            Duration::from_secs(20 + 512)
+            Duration::from_secs(20 + 256)
         );
     }
 

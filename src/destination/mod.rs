@@ -12,6 +12,10 @@ use bytes::Bytes;
 pub use firehose::{Firehose, FirehoseSettings};
 
 use crate::arn::DeliveryStreamArn;
+use crate::json_text;
+
+/// Longest message that is kept, in bytes of its JSON form.
+const MESSAGE_MAX_BYTES: usize = 500;
 
 /// What a service says when something fails, passed through to the status document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +28,16 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// An error from its code and message.
+    /// An error from its code and message. Of a message that goes on and on, such as the page of
+    /// a proxy, the beginning is kept: there is one of these for each record of a call.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        let length = json_text::cut(&message, MESSAGE_MAX_BYTES).len();
+        message.truncate(length);
+        message.shrink_to_fit();
         ServiceError {
             code: code.into(),
-            message: message.into(),
+            message,
         }
     }
 }

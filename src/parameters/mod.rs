@@ -80,8 +80,6 @@ pub struct SendParameters {
     pub mqtt: MqttParameters,
     /// What the three topics hang under; without slashes at its ends.
     pub topic_prefix: String,
-    /// Version 1 answers in another shape.
-    pub connector_version: ConnectorVersion,
 }
 
 /// A version of the Greengrass connector, 1 to 5, whose behaviour is shown.
@@ -195,14 +193,12 @@ pub fn parse(lookup: Lookup<'_>) -> Result<Parameters, Faults> {
 /// Reads what `send` needs from wherever `lookup` finds it.
 pub fn parse_mqtt(lookup: Lookup<'_>) -> Result<SendParameters, Faults> {
     let mut reader = Reader::new(lookup);
-    let connector_version = connector_version(&mut reader);
     let mqtt = mqtt::read(&mut reader);
     let topic_prefix = reader.value(&table::TOPIC_PREFIX, topic_prefix);
     let parameters = (|| {
         Ok(SendParameters {
             mqtt: mqtt?,
             topic_prefix: topic_prefix?,
-            connector_version: connector_version?,
         })
     })();
     reader.finish(parameters)

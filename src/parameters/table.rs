@@ -198,7 +198,6 @@ pub(super) const CONNECTOR_VERSION: Parameter = Parameter {
     default: DefaultValue::Value("5"),
     valid: "1, 2, 3, 4 or 5",
     example: "1",
-    for_send: true,
     help: "Behave as this version of the Greengrass connector. Version 1 sends each record by itself and \
            answers each with a status of its own; 2 to 5 send batches and answer in lists.",
     ..PLAIN

@@ -388,20 +388,11 @@ fn help_tells_all() {
 fn send_reads_what_it_needs_and_nothing_else() {
     let command = Command::new("send").args(args_mqtt());
     command.clone().debug_assert();
-    let arguments = [
-        "send",
-        "--mqtt-url",
-        "mqtt://h",
-        "--connector-version",
-        "1",
-        "--topic-prefix",
-        "p",
-    ];
+    let arguments = ["send", "--mqtt-url", "mqtt://h", "--topic-prefix", "p"];
     let matches = command.try_get_matches_from(arguments).unwrap();
     let parameters = parse_mqtt(&|parameter| look_up(parameter, &matches, &|_| None)).unwrap();
     assert_eq!(parameters.mqtt.host, "h");
     assert_eq!(parameters.topic_prefix, "p");
-    assert!(!parameters.connector_version.batches());
     // `run` does not need to know every flag either: one that is missing is looked for no further.
     assert_eq!(
         parse(&|parameter| look_up(parameter, &matches, &|_| None))
