@@ -11,7 +11,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::batch::BATCH_MAX_RECORDS;
-use crate::delivery::{Deadline, PARALLEL_CALLS, WorkerSettings};
+use crate::delivery::{Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings};
 use crate::destination::Destination;
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
@@ -108,7 +108,7 @@ impl<D: Destination> Connector<D> {
         );
         let room = Arc::new(Notify::new());
         let deadline = watch::channel(None).0;
-        let worker_settings = WorkerSettings {
+        let settings = WorkerSettings {
             // Version 1 sends each record at once, whatever the interval says.
             publish_interval: if batches {
                 parameters.publish_interval
@@ -125,13 +125,13 @@ impl<D: Destination> Connector<D> {
             session,
             intake,
             status_topic: topics.status().into(),
-            workers: Workers::new(
+            workers: Workers::new(WorkerContext {
                 destination,
-                statuses.clone(),
-                Arc::clone(&room),
-                deadline.subscribe(),
-                worker_settings,
-            ),
+                statuses: statuses.clone(),
+                room: Arc::clone(&room),
+                deadline: deadline.subscribe(),
+                settings,
+            }),
             statuses,
             room,
             deadline,

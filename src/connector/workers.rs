@@ -3,26 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, watch};
 use tokio::task::{Id, JoinSet};
 
-use crate::delivery::{Deadline, Worker, WorkerSettings};
+use crate::delivery::{Worker, WorkerContext};
 use crate::destination::Destination;
 use crate::queue::Stream;
-use crate::status::Publisher;
 
-/// The running workers, and what a new one is made of.
+/// The running workers, and what a new one works with.
 pub(super) struct Workers<D> {
-    /// Where records go.
-    destination: D,
-    /// Where statuses go.
-    statuses: Publisher,
-    /// Rung when a queue got room.
-    room: Arc<Notify>,
-    /// When the time to stop is over.
-    deadline: watch::Receiver<Deadline>,
-    /// How records go.
-    settings: WorkerSettings,
+    /// What each works with.
+    context: WorkerContext<D>,
     /// Each ends with the number of records it left undelivered.
     tasks: JoinSet<usize>,
     /// Whose worker a task is.
@@ -30,19 +20,9 @@ pub(super) struct Workers<D> {
 }
 
 impl<D: Destination> Workers<D> {
-    pub fn new(
-        destination: D,
-        statuses: Publisher,
-        room: Arc<Notify>,
-        deadline: watch::Receiver<Deadline>,
-        settings: WorkerSettings,
-    ) -> Self {
+    pub fn new(context: WorkerContext<D>) -> Self {
         Workers {
-            destination,
-            statuses,
-            room,
-            deadline,
-            settings,
+            context,
             tasks: JoinSet::new(),
             streams: HashMap::new(),
         }
@@ -50,14 +30,7 @@ impl<D: Destination> Workers<D> {
 
     /// Starts the worker of a stream.
     pub fn start(&mut self, stream: Arc<Stream>) {
-        let worker = Worker::new(
-            Arc::clone(&stream),
-            self.destination.clone(),
-            self.statuses.clone(),
-            Arc::clone(&self.room),
-            self.deadline.clone(),
-            self.settings.clone(),
-        );
+        let worker = Worker::new(Arc::clone(&stream), self.context.clone());
         let task = self.tasks.spawn(worker.run());
         self.streams.insert(task.id(), stream);
     }

@@ -40,15 +40,17 @@ impl Backoff {
         self.until = Some(now + jitter(BASE, dice));
     }
 
-    /// A call delivered nothing. `dice` is a random number from 0 to 1.
-    pub fn failed(&mut self, generation: u64, now: Instant, dice: f64) {
+    /// A call delivered nothing. `dice` is a random number from 0 to 1. `false`: one that was under
+    /// way with it has counted already.
+    pub fn failed(&mut self, generation: u64, now: Instant, dice: f64) -> bool {
         if generation != self.generation {
-            return;
+            return false;
         }
         self.generation += 1;
         self.failures = self.failures.saturating_add(1);
         let doubled = BASE.saturating_mul(1 << (self.failures - 1).min(16));
         self.until = Some(now + jitter(doubled.min(BOUND), dice));
+        true
     }
 
     /// Ends the present wait; what failed counts still.

@@ -4,7 +4,9 @@
 
 mod backoff;
 mod pace;
+mod parallel;
 mod schedule;
+mod trouble;
 mod worker;
 
-pub use worker::{Deadline, PARALLEL_CALLS, Worker, WorkerSettings};
+pub use worker::{Deadline, PARALLEL_CALLS, Worker, WorkerContext, WorkerSettings};

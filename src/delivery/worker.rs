@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
 use super::pace::Pace;
+use super::parallel::Parallel;
 use super::schedule::Schedule;
+use super::trouble::TroubleLog;
 use crate::batch::{self, Batch, BatchLimits};
 use crate::code::Code;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
@@ -30,9 +32,6 @@ const PARALLEL_RECORDS: usize = 64;
 /// Calls that all streams together have under way beside one for each. Each is a connection:
 /// files and memory that a small device has few of.
 pub const PARALLEL_CALLS: usize = 64;
-
-/// Shortest time between two log lines about the state of one stream.
-const LOG_PAUSE: Duration = Duration::from_secs(10);
 
 /// Shortest time between two looks for expired records.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
@@ -57,20 +56,27 @@ pub struct WorkerSettings {
 /// When the time to stop is over; `None` while the connector runs.
 pub type Deadline = Option<Instant>;
 
+/// What every worker works with.
+#[derive(Debug, Clone)]
+pub struct WorkerContext<D> {
+    /// Where the records go.
+    pub destination: D,
+    /// Where their outcomes go.
+    pub statuses: Publisher,
+    /// Rung when a queue got room: intake may be waiting for it.
+    pub room: Arc<Notify>,
+    /// Set when the connector stops: send what there is until then.
+    pub deadline: watch::Receiver<Deadline>,
+    /// How delivery goes.
+    pub settings: WorkerSettings,
+}
+
 /// Delivers the records of one stream.
 pub struct Worker<D> {
     /// Where the records wait.
     stream: Arc<Stream>,
-    /// Where they go.
-    destination: D,
-    /// Where their outcomes go.
-    statuses: Publisher,
-    /// Rung when the queue got room: intake may be waiting for it.
-    room: Arc<Notify>,
-    /// Set when the connector stops: send what there is until then.
-    deadline: watch::Receiver<Deadline>,
-    /// As configured.
-    settings: WorkerSettings,
+    /// What it works with.
+    context: WorkerContext<D>,
     /// Limits of one call of this stream.
     limits: BatchLimits,
     /// When records are due.
@@ -79,10 +85,8 @@ pub struct Worker<D> {
     backoff: Backoff,
     /// When expired records are looked for next: not for each by itself.
     next_expiry: Option<Instant>,
-    /// How many calls may be under way at a time while none fails.
-    parallel_calls: usize,
-    /// Calls that delivered since one last failed.
-    successes_since_failure: usize,
+    /// How many calls may be under way at a time.
+    parallel: Parallel,
     /// The rate limits.
     pace: Pace,
     /// The wait for the rate limits before the next call.
@@ -93,9 +97,8 @@ pub struct Worker<D> {
     calls: JoinSet<Result<Vec<Outcome>, CallError>>,
     /// Their records: kept here, so that not even a panic inside a call loses them.
     in_flight: HashMap<CallId, Flight>,
-    /// The code of the trouble that was logged last, and when: changes are logged, not
-    /// repetitions, and a stream that flaps does not fill the log.
-    logged: (Option<String>, Option<Instant>),
+    /// What the log says about the stream.
+    trouble: TroubleLog,
 }
 
 /// Waiting for the rate limits; ends with what was paid for.
@@ -112,15 +115,9 @@ struct Flight {
 }
 
 impl<D: Destination> Worker<D> {
-    /// A worker for `stream`. `room` is rung whenever the queue got room.
-    pub fn new(
-        stream: Arc<Stream>,
-        destination: D,
-        statuses: Publisher,
-        room: Arc<Notify>,
-        deadline: watch::Receiver<Deadline>,
-        settings: WorkerSettings,
-    ) -> Self {
+    /// A worker for `stream`.
+    pub fn new(stream: Arc<Stream>, context: WorkerContext<D>) -> Self {
+        let settings = &context.settings;
         let pace = Pace::new(&settings.rate_limits);
         let single = settings.publish_interval.is_zero();
         let limits = BatchLimits::of_service(stream.arn.stream_name().len())
@@ -130,21 +127,20 @@ impl<D: Destination> Worker<D> {
             schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),
             limits,
             backoff: Backoff::default(),
-            parallel_calls: most_parallel_calls(&settings),
-            successes_since_failure: 0,
             next_expiry: None,
+            parallel: Parallel::new(if single {
+                PARALLEL_RECORDS
+            } else {
+                PARALLEL_BATCHES
+            }),
             pace,
             paying: None,
             paid: None,
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
-            logged: (None, None),
+            trouble: TroubleLog::default(),
             stream,
-            destination,
-            statuses,
-            room,
-            deadline,
-            settings,
+            context,
         }
     }
 
@@ -152,7 +148,7 @@ impl<D: Destination> Worker<D> {
     pub async fn run(mut self) -> usize {
         loop {
             let now = Instant::now();
-            let deadline = *self.deadline.borrow_and_update();
+            let deadline = *self.context.deadline.borrow_and_update();
             if let Some(deadline) = deadline {
                 self.rush();
                 if deadline <= now {
@@ -193,14 +189,14 @@ impl<D: Destination> Worker<D> {
             }
             () = self.stream.wake.notified() => {}
             () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
-            Ok(()) = self.deadline.changed() => {}
+            Ok(()) = self.context.deadline.changed() => {}
         }
     }
 
     /// The next instant at which something is to be done without anything else happening.
     fn next_instant(&self, now: Instant, deadline: Deadline) -> Option<Instant> {
         let queue = self.stream.queue();
-        let expiry = self.settings.record_max_age.and_then(|age| {
+        let expiry = self.context.settings.record_max_age.and_then(|age| {
             Some((queue.oldest_bound()? + age).max(self.next_expiry.unwrap_or(now)))
         });
         let backoff = if queue.waiting() > 0 {
@@ -225,7 +221,7 @@ impl<D: Destination> Worker<D> {
             if planned.records == 0
                 || !self.schedule.is_due(planned)
                 || self.backoff.until(now).is_some()
-                || self.in_flight.len() >= self.parallel_calls()
+                || self.in_flight.len() >= self.parallel.allowed(self.backoff.is_probing())
                 || self.paying.is_some()
             {
                 return;
@@ -257,41 +253,16 @@ impl<D: Destination> Worker<D> {
         if self.in_flight.is_empty() {
             return Some(None);
         }
-        let permits = Arc::clone(&self.settings.parallel_calls);
+        let permits = Arc::clone(&self.context.settings.parallel_calls);
         permits.try_acquire_owned().ok().map(Some)
-    }
-
-    /// How many calls may be under way now: while calls fail, one at a time tries.
-    fn parallel_calls(&self) -> usize {
-        if self.backoff.is_probing() {
-            1
-        } else {
-            self.parallel_calls
-        }
-    }
-
-    /// One more at a time with each call that goes well. Half as many after a failure, unless
-    /// calls beside it went well, more than the one that tried: on a narrow link, calls that share
-    /// it would all time out, and again together, while the one that tries alone gets through.
-    fn adapt_parallel_calls(&mut self, failures_before: u64) {
-        if self.backoff.generation() != failures_before {
-            if self.successes_since_failure <= 1 {
-                self.parallel_calls = (self.parallel_calls / 2).max(1);
-            }
-            self.successes_since_failure = 0;
-        } else if !self.backoff.is_probing() {
-            self.successes_since_failure += 1;
-            let most = most_parallel_calls(&self.settings);
-            self.parallel_calls = (self.parallel_calls + 1).min(most);
-        }
     }
 
     fn start_call(&mut self, batch: Batch, permit: Option<OwnedSemaphorePermit>) {
         let records = self.stream.queue().take(batch.records);
         self.schedule.sent(records.len());
         let data: Vec<_> = records.iter().map(|record| record.data.clone()).collect();
-        let (destination, stream) = (self.destination.clone(), Arc::clone(&self.stream));
-        let single = self.settings.publish_interval.is_zero();
+        let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
+        let single = self.context.settings.publish_interval.is_zero();
         let call = self.calls.spawn(async move {
             if single && let [record] = data.as_slice() {
                 let outcome = destination.put_record(&stream.arn, record.clone()).await?;
@@ -351,88 +322,58 @@ impl<D: Destination> Worker<D> {
                 Outcome::Delivered { .. } | Outcome::Failed(_) => finished.push((record, outcome)),
             }
         }
-        let version_1 = self.settings.version_1_messages;
+        let version_1 = self.context.settings.version_1_messages;
         let messages: Vec<_> = finished
             .iter()
             .filter(|_| version_1)
             .map(|(_, outcome)| version_1_message(outcome))
             .collect();
-        self.statuses.publish(
-            finished
-                .iter()
-                .enumerate()
-                .map(|(place, (record, outcome))| {
-                    let verdict = match outcome {
-                        Outcome::Delivered { record_id } => Verdict::Success { record_id },
-                        Outcome::Failed(error) | Outcome::Retry(error) => Verdict::Fail {
-                            code: &error.code,
-                            message: messages.get(place).unwrap_or(&error.message),
-                        },
-                    };
-                    (record.id.as_str(), verdict)
-                }),
-        );
+        self.context
+            .statuses
+            .publish(
+                finished
+                    .iter()
+                    .enumerate()
+                    .map(|(place, (record, outcome))| {
+                        let verdict = match outcome {
+                            Outcome::Delivered { record_id } => Verdict::Success { record_id },
+                            Outcome::Failed(error) | Outcome::Retry(error) => Verdict::Fail {
+                                code: &error.code,
+                                message: messages.get(place).unwrap_or(&error.message),
+                            },
+                        };
+                        (record.id.as_str(), verdict)
+                    }),
+            );
         self.stream.queue().settle(finished.len(), retry);
         // What the records were charged is free only once they are gone.
         drop(finished);
-        self.room.notify_one();
+        self.context.room.notify_one();
     }
 
     /// Back-off and log from what a call brought.
     fn note(&mut self, outcomes: &[Outcome], generation: u64) {
         let now = Instant::now();
-        let retried = outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
-            .count();
-        let failures_before = self.backoff.generation();
-        if retried == 0 {
-            self.backoff.succeeded();
-        } else if retried < outcomes.len() {
-            self.backoff.partly_failed(now, fastrand::f64());
+        let is_retry = |outcome: &&Outcome| matches!(outcome, Outcome::Retry(_));
+        let retried = outcomes.iter().filter(is_retry).count();
+        if retried == outcomes.len() && retried > 0 {
+            if self.backoff.failed(generation, now, fastrand::f64()) {
+                self.parallel.failed();
+            }
         } else {
-            self.backoff.failed(generation, now, fastrand::f64());
+            if retried > 0 {
+                self.backoff.partly_failed(now, fastrand::f64());
+            } else {
+                self.backoff.succeeded();
+            }
+            self.parallel.succeeded();
         }
-        self.adapt_parallel_calls(failures_before);
-        let trouble = outcomes.iter().find_map(|outcome| match outcome {
-            Outcome::Failed(error) | Outcome::Retry(error) => Some((error, retried)),
-            Outcome::Delivered { .. } => None,
-        });
-        self.log_change(trouble, outcomes.len(), now);
-    }
-
-    fn log_change(
-        &mut self,
-        trouble: Option<(&ServiceError, usize)>,
-        records: usize,
-        now: Instant,
-    ) {
-        let code = trouble.map(|(error, _)| error.code.clone());
-        let (logged, at) = &self.logged;
-        let recently = at.is_some_and(|at| now.duration_since(at) < LOG_PAUSE);
-        // That it works again is always told: it may be the last there is to tell for long.
-        if code == *logged || (recently && code.is_some()) {
-            return;
-        }
-        match trouble {
-            Some((error, retried)) => tracing::warn!(
-                stream = %self.stream.arn,
-                records,
-                retried,
-                error.code = %error.code,
-                error.message = %error.message,
-                "{}",
-                if retried > 0 { "delivery is in trouble; the records are kept and sent again" }
-                else { "records failed for good; someone has to act" },
-            ),
-            None => tracing::info!(stream = %self.stream.arn, records, "delivery works again"),
-        }
-        self.logged = (code, Some(now));
+        self.trouble.note_call(&self.stream.arn, outcomes, now);
     }
 
     /// Ends what waits for too long. A look costs a pass over the queue, so there is one a second.
     fn expire(&mut self, now: Instant) {
-        let Some(max_age) = self.settings.record_max_age else {
+        let Some(max_age) = self.context.settings.record_max_age else {
             return;
         };
         if self.next_expiry.is_some_and(|next| next > now) {
@@ -448,13 +389,11 @@ impl<D: Destination> Worker<D> {
             max_age.as_secs()
         );
         self.fail_all(&old, Code::Expired, &message);
-        self.log_change(
-            Some((&ServiceError::new(Code::Expired.as_str(), message), 0)),
-            old.len(),
-            now,
-        );
+        let error = ServiceError::new(Code::Expired.as_str(), message);
+        self.trouble
+            .note_trouble(&self.stream.arn, &error, old.len(), 0, now);
         drop(old);
-        self.room.notify_one();
+        self.context.room.notify_one();
     }
 
     /// The time to stop is over: what has not been delivered by now is reported as such.
@@ -485,7 +424,7 @@ impl<D: Destination> Worker<D> {
     }
 
     fn fail_all(&self, records: &[Record], code: Code, message: &str) {
-        self.statuses.publish(records.iter().map(|record| {
+        self.context.statuses.publish(records.iter().map(|record| {
             (
                 record.id.as_str(),
                 Verdict::Fail {
@@ -494,14 +433,6 @@ impl<D: Destination> Worker<D> {
                 },
             )
         }));
-    }
-}
-
-fn most_parallel_calls(settings: &WorkerSettings) -> usize {
-    if settings.publish_interval.is_zero() {
-        PARALLEL_RECORDS
-    } else {
-        PARALLEL_BATCHES
     }
 }
 

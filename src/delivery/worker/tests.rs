@@ -206,14 +206,14 @@ impl Bench {
         };
         let (deadline, told) = watch::channel(None);
         let seen = Arc::clone(&fake.seen);
-        let worker = Worker::new(
-            Arc::clone(&stream),
-            fake,
-            statuses.clone(),
-            Arc::default(),
-            told,
+        let context = WorkerContext {
+            destination: fake,
+            statuses: statuses.clone(),
+            room: Arc::default(),
+            deadline: told,
             settings,
-        );
+        };
+        let worker = Worker::new(Arc::clone(&stream), context);
         Bench {
             stream,
             budget,

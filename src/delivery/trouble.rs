@@ -1,0 +1,77 @@
+//! What the log says about a stream: changes of its state, not repetitions.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::arn::DeliveryStreamArn;
+use crate::destination::{Outcome, ServiceError};
+
+/// Shortest time between a log line of one stream and the next that tells of trouble: one that
+/// flaps does not fill the log.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Remembers what was logged last.
+#[derive(Debug, Default)]
+pub struct TroubleLog {
+    /// The code of the trouble; `None` where all is well.
+    code: Option<String>,
+    /// When that was logged.
+    at: Option<Instant>,
+}
+
+impl TroubleLog {
+    /// Notes what a call brought.
+    pub fn note_call(&mut self, stream: &DeliveryStreamArn, outcomes: &[Outcome], now: Instant) {
+        let retried = outcomes
+            .iter()
+            .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
+            .count();
+        let error = outcomes.iter().find_map(|outcome| match outcome {
+            Outcome::Failed(error) | Outcome::Retry(error) => Some(error),
+            Outcome::Delivered { .. } => None,
+        });
+        match error {
+            Some(error) => self.note_trouble(stream, error, outcomes.len(), retried, now),
+            None => self.note_success(stream, outcomes.len(), now),
+        }
+    }
+
+    /// Notes trouble with this many records, of which some are sent again.
+    pub fn note_trouble(
+        &mut self,
+        stream: &DeliveryStreamArn,
+        error: &ServiceError,
+        records: usize,
+        retried: usize,
+        now: Instant,
+    ) {
+        let recently = self.at.is_some_and(|at| now.duration_since(at) < PAUSE);
+        if recently || self.code.as_ref() == Some(&error.code) {
+            return;
+        }
+        tracing::warn!(
+            %stream,
+            records,
+            retried,
+            error.code = %error.code,
+            error.message = %error.message,
+            "{}",
+            if retried > 0 {
+                "delivery is in trouble; the records are kept and sent again"
+            } else {
+                "records failed for good; someone has to act"
+            },
+        );
+        self.code = Some(error.code.clone());
+        self.at = Some(now);
+    }
+
+    /// That it works again is always told: it may be the last there is to tell for long.
+    fn note_success(&mut self, stream: &DeliveryStreamArn, records: usize, now: Instant) {
+        if self.code.take().is_some() {
+            tracing::info!(%stream, records, "delivery works again");
+            self.at = Some(now);
+        }
+    }
+}
