@@ -7,7 +7,7 @@ use std::ops::Range;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::acks::AckToken;
-use super::wire::Protocol;
+use super::settings::Protocol;
 
 /// The largest packet that is received: a record of 1,024,000 bytes of which each is escaped in
 /// JSON (`\u00XX`, six bytes), with room for the topic, the id and what stands around them.

@@ -10,9 +10,11 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
-use super::connect::{ConnectError, Connection, Io};
+use super::connect::{Connection, Io};
+use super::error::ConnectError;
 use super::frame::Framer;
-use super::wire::{self, Protocol};
+use super::settings::Protocol;
+use super::wire;
 
 /// How long the broker may take to answer a ping or a subscription.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

@@ -11,16 +11,18 @@
 
 mod acks;
 mod connect;
+mod error;
 mod frame;
 mod link;
 mod outbox;
 mod session;
+mod settings;
 mod tls;
 mod wire;
 
 pub use acks::AckToken;
-pub use connect::{ConnectError, Credentials};
+pub use error::ConnectError;
 pub use frame::Message;
-pub use session::{Event, Session, SessionSettings};
+pub use session::{Event, Session};
+pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings};
 pub use tls::{TlsError, TlsFiles, client_config};
-pub use wire::{Protocol, ProtocolChoice};

@@ -10,12 +10,13 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::{AckQueue, AckToken};
-use super::connect::{ConnectError, Connection, Credentials, connect};
+use super::connect::{Connection, connect};
+use super::error::ConnectError;
 use super::frame::{Frame, Message};
 use super::link::Up;
 use super::outbox::Outbox;
-use super::tls::TlsFiles;
-use super::wire::{self, Packet, Protocol, ProtocolChoice};
+use super::settings::{Protocol, ProtocolChoice, SessionSettings};
+use super::wire::{self, Packet};
 
 #[cfg(test)]
 mod tests;
@@ -36,33 +37,6 @@ const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
 /// The packet id of subscriptions; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
-
-/// How to reach the broker and what to ask of it.
-#[derive(Debug, Clone)]
-pub struct SessionSettings {
-    /// The broker's host name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// TLS where the broker wants it. The files are read at each connect, so a certificate may be
-    /// renewed under a running connector.
-    pub tls: Option<TlsFiles>,
-    /// Whom the broker keeps the session for.
-    pub client_id: String,
-    /// User and password where the broker wants them.
-    pub credentials: Option<Credentials>,
-    /// Which version of MQTT.
-    pub protocol: ProtocolChoice,
-    /// Start without a session and leave none: for short visits.
-    pub clean: bool,
-    /// What to subscribe to, at QoS 1.
-    pub filters: Vec<String>,
-    /// Messages the broker may have under way to us un-acknowledged (MQTT 5 only; 3.1.1 brokers
-    /// have a window of their own).
-    pub receive_maximum: u16,
-    /// Longest silence before the other side is asked whether it lives, in seconds.
-    pub keep_alive_seconds: u16,
-}
 
 /// What happened.
 #[derive(Debug)]

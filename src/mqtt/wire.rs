@@ -8,35 +8,8 @@ use rumqttc::mqttbytes::{Error as V4Error, QoS as V4QoS};
 use rumqttc::v5::mqttbytes::v5;
 use rumqttc::v5::mqttbytes::{Error as V5Error, QoS as V5QoS};
 
-use super::connect::ConnectError;
-use super::session::SessionSettings;
-
-/// Which version of MQTT a connection speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// MQTT 3.1.1.
-    V311,
-    /// MQTT 5.
-    V5,
-}
-
-impl std::fmt::Display for Protocol {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Protocol::V311 => "3.1.1",
-            Protocol::V5 => "5",
-        })
-    }
-}
-
-/// Which version to connect with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProtocolChoice {
-    /// 5, falling back to 3.1.1 where the broker refuses.
-    Auto,
-    /// This one only.
-    Only(Protocol),
-}
+use super::error::ConnectError;
+use super::settings::{Protocol, SessionSettings};
 
 /// How long the broker keeps our session while we are away, in seconds: a week.
 const SESSION_EXPIRY_SECONDS: u32 = 7 * 24 * 3600;
