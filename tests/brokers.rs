@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use common::{
     App, ConnectorProcess, Mosquitto, MosquittoOptions, PATIENCE, RunningConnector, STREAM,
-    eventually, parameters, quick_firehose,
+    endpoint, eventually, parameters, quick_firehose,
 };
-use kinesis_edge::local::{Endpoint, EndpointConfig, Faults};
+use kinesis_edge::local::{Endpoint, Faults};
 use kinesis_edge::mqtt::{Event, Protocol, ProtocolChoice, Session, SessionSettings};
 use rumqttc::MqttOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -22,16 +22,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 const NO_CONNECTION: &str = "no connection to the MQTT broker";
-
-async fn endpoint() -> Endpoint {
-    let config = EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    };
-    Endpoint::start(config).await.expect("the endpoint starts")
-}
 
 async fn connector(url: &str, endpoint: &Endpoint, more: &[(&str, &str)]) -> RunningConnector {
     let mut given = vec![

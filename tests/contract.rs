@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use common::{
-    App, Mosquitto, MosquittoOptions, RunningConnector, STREAM, eventually, parameters,
-    quick_firehose, stream_arn,
+    App, Mosquitto, MosquittoOptions, RunningConnector, STREAM, endpoint, endpoint_with,
+    eventually, parameters, quick_firehose, stream_arn,
 };
-use kinesis_edge::local::{CallFault, Endpoint, EndpointConfig, Faults};
+use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ impl Site {
     /// Everything up, the connector answering; `set` on top of an interval of a second.
     async fn start(mqtt: &str, set: &[(&str, &str)]) -> Self {
         let broker = Mosquitto::start();
-        let (endpoint, url) = (endpoint(None).await, broker.url());
+        let (endpoint, url) = (endpoint().await, broker.url());
         Self::start_with(broker, endpoint, &url, mqtt, set).await
     }
 
@@ -79,17 +79,6 @@ async fn connector(
         ("PUBLISH_INTERVAL", "1"),
     ]);
     RunningConnector::start(&parameters(&all), quick_firehose(&endpoint.url()).await)
-}
-
-async fn endpoint(streams: Option<&[&str]>) -> Endpoint {
-    Endpoint::start(EndpointConfig {
-        addr: (Ipv4Addr::LOCALHOST, 0).into(),
-        storage: None,
-        journal: true,
-        streams: streams.map(|streams| streams.iter().map(|&s| s.to_owned()).collect()),
-    })
-    .await
-    .expect("the endpoint starts")
 }
 
 fn arrived(endpoint: &Endpoint, stream: &str) -> Vec<Vec<u8>> {
@@ -327,7 +316,7 @@ async fn binary_topics_take_the_payload_as_it_is() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_topics_hang_under_the_prefix() {
-    let (broker, endpoint) = (Mosquitto::start(), endpoint(None).await);
+    let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
     let prefix = "factory/press 7/firehose";
     let _connector = connector(&endpoint, &broker.url(), "5", &[("TOPIC_PREFIX", prefix)]).await;
     let options = MqttOptions::new("app", "127.0.0.1", broker.port);
@@ -370,7 +359,7 @@ async fn a_batch_is_answered_in_one_document_in_the_contracts_shape() {
     // Versions 2 to 5 of the connector do not differ in this.
     for (version, mqtt) in [("2", "5"), ("3", "3.1.1"), ("4", "5"), ("5", "3.1.1")] {
         let broker = Mosquitto::start();
-        let (endpoint, url) = (endpoint(Some(&["test"])).await, broker.url());
+        let (endpoint, url) = (endpoint_with(&["test"]).await, broker.url());
         let set = [
             ("CONNECTOR_VERSION", version),
             ("STATUS_MAX_BYTES", "1000000"),
@@ -440,7 +429,7 @@ async fn long_documents_are_split() {
 async fn version_1_sends_each_record_by_itself_and_answers_in_its_own_shape() {
     for mqtt in VERSIONS {
         let broker = Mosquitto::start();
-        let (endpoint, url) = (endpoint(Some(&["test"])).await, broker.url());
+        let (endpoint, url) = (endpoint_with(&["test"]).await, broker.url());
         // Version 1 has no interval to wait for.
         let set = [("CONNECTOR_VERSION", "1"), ("PUBLISH_INTERVAL", "900")];
         let site = Site::start_with(broker, endpoint, &url, mqtt, &set).await;
@@ -544,7 +533,7 @@ fn talkative() -> MosquittoOptions {
 async fn a_retained_request_is_delivered_when_published_and_not_when_replayed() {
     for mqtt in VERSIONS {
         let broker = Mosquitto::start_with(talkative());
-        let (endpoint, url) = (endpoint(None).await, broker.url());
+        let (endpoint, url) = (endpoint().await, broker.url());
         let site = Site::start_with(broker, endpoint, &url, mqtt, &[]).await;
         let request = json!({"request": {"data": "kept"}, "id": "kept"}).to_string();
         let topic = "kinesisfirehose/message";
@@ -697,7 +686,7 @@ async fn wait_leaves_to_the_broker_what_does_not_fit() {
             ("DELIVERY_STREAM_QUEUE_SIZE", "2000"),
             ("WHEN_FULL", "wait"),
         ];
-        let site = Site::start_with(broker, endpoint(None).await, &url, mqtt, &set).await;
+        let site = Site::start_with(broker, endpoint().await, &url, mqtt, &set).await;
         let sent = |site: &Site| logged(&site.broker, &format!("Sending PUBLISH to {CLIENT} ("));
         let acknowledged =
             |site: &Site| logged(&site.broker, &format!("Received PUBACK from {CLIENT} ("));

@@ -9,21 +9,10 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use common::{App, ConnectorProcess, Mosquitto, STREAM, eventually};
-use kinesis_edge::local::{Endpoint, EndpointConfig};
+use common::{App, ConnectorProcess, Mosquitto, STREAM, endpoint, eventually};
+use kinesis_edge::local::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-
-async fn endpoint() -> Endpoint {
-    Endpoint::start(EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    })
-    .await
-    .unwrap()
-}
 
 fn connector(broker: &Mosquitto, endpoint: &Endpoint, more: &[(&str, &str)]) -> ConnectorProcess {
     let (mqtt, aws) = (broker.url(), endpoint.url());

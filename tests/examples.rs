@@ -9,9 +9,10 @@ mod common;
 use std::path::PathBuf;
 
 use common::{
-    Mosquitto, RunningConnector, finish, parameters, python, quick_firehose, stderr, stdout,
+    Mosquitto, RunningConnector, endpoint_with, finish, parameters, python, quick_firehose, stderr,
+    stdout,
 };
-use kinesis_edge::local::{Endpoint, EndpointConfig};
+use kinesis_edge::local::Endpoint;
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -53,14 +54,7 @@ struct Surroundings {
 impl Surroundings {
     async fn start(streams: &[&str]) -> Self {
         let broker = Mosquitto::start();
-        let endpoint = Endpoint::start(EndpointConfig {
-            addr: ([127, 0, 0, 1], 0).into(),
-            storage: None,
-            journal: true,
-            streams: Some(streams.iter().map(|&name| name.to_owned()).collect()),
-        })
-        .await
-        .unwrap();
+        let endpoint = endpoint_with(streams).await;
         let parameters = parameters(&[("MQTT_URL", &broker.url()), ("PUBLISH_INTERVAL", "1")]);
         let connector = RunningConnector::start(&parameters, quick_firehose(&endpoint.url()).await);
         common::App::connect(broker.port)

@@ -12,11 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use common::{
-    App, ConnectorProcess, Mosquitto, RunningConnector, STREAM, Status, eventually, free_port,
-    parameters, stream_arn,
+    App, ConnectorProcess, Mosquitto, RunningConnector, STREAM, Status, endpoint, endpoint_at,
+    eventually, free_port, parameters, stream_arn,
 };
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
-use kinesis_edge::local::{Accepted, CallFault, Endpoint, EndpointConfig, Faults};
+use kinesis_edge::local::{Accepted, CallFault, Endpoint, Faults};
 use tokio::net::TcpListener;
 
 /// The share of records that fail, and which calls the fault hits: every n-th.
@@ -86,17 +86,6 @@ impl Cell {
 struct Outcome {
     statuses: BTreeMap<String, Vec<Status>>,
     accepted: Vec<Accepted>,
-}
-
-async fn endpoint() -> Endpoint {
-    Endpoint::start(EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    })
-    .await
-    .expect("the endpoint starts")
 }
 
 /// Firehose with a time limit that a slow machine does not reach on a call that is answered.
@@ -392,15 +381,7 @@ async fn no_endpoint_at_start(variable: &str) {
     assert_eq!(lines(&process, TROUBLE), 1, "{}", process.stderr());
     assert_eq!(app.count(), 0, "nothing is final yet");
 
-    let config = EndpointConfig {
-        addr: ([127, 0, 0, 1], port).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    };
-    let endpoint = Endpoint::start(config)
-        .await
-        .expect("the port is free again");
+    let endpoint = endpoint_at(port).await;
     assert!(app.status_of("1").await.is_success());
     // A change is told when the last one was some seconds ago; deliveries go on meanwhile.
     for number in 2.. {

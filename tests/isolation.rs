@@ -9,10 +9,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use common::{App, Mosquitto, RunningConnector, Status, eventually, parameters, stream_arn};
+use common::{
+    App, Mosquitto, RunningConnector, Status, endpoint_with, eventually, parameters, stream_arn,
+};
 use kinesis_edge::connector::Leftover;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
-use kinesis_edge::local::{CallFault, Endpoint, EndpointConfig, Faults};
+use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use kinesis_edge::memory::MemoryPlan;
 use kinesis_edge::queue::MemoryBudget;
 
@@ -27,14 +29,7 @@ struct Setup {
 /// Only streams of these names exist.
 async fn setup(streams: &[&str], given: &[(&str, &str)]) -> Setup {
     let broker = Mosquitto::start();
-    let endpoint = Endpoint::start(EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: Some(streams.iter().map(|name| (*name).to_owned()).collect()),
-    })
-    .await
-    .expect("the endpoint starts");
+    let endpoint = endpoint_with(streams).await;
     let url = broker.url();
     let own = [("MQTT_URL", &*url), ("SHUTDOWN_TIMEOUT", "1")];
     let parameters = parameters(&[&own, given].concat());

@@ -9,22 +9,13 @@ use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
 use common::{
-    App, ConnectorProcess, Mosquitto, MosquittoOptions, PATIENCE, STREAM, eventually, free_port,
+    App, ConnectorProcess, Mosquitto, MosquittoOptions, PATIENCE, STREAM, endpoint, eventually,
+    free_port,
 };
-use kinesis_edge::local::{CallFault, Endpoint, EndpointConfig, Faults};
+use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use rumqttc::QoS;
 use serde_json::Value;
 use tokio::time::sleep;
-
-async fn endpoint() -> Endpoint {
-    let config = EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    };
-    Endpoint::start(config).await.expect("the endpoint starts")
-}
 
 fn start(broker_url: &str, endpoint_url: &str, more: &[(&str, &str)]) -> ConnectorProcess {
     let mut variables = vec![

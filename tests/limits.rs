@@ -11,11 +11,12 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 
-use common::{App, ConnectorProcess, Mosquitto, STREAM, eventually, stream_arn};
-use kinesis_edge::local::{CallFault, Endpoint, EndpointConfig, Faults};
+use common::{
+    App, ConnectorProcess, Mosquitto, STREAM, endpoint, endpoint_at, eventually, stream_arn,
+};
+use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use kinesis_edge::memory::LEAST_MEMORY_SIZE_KB;
 use serde_json::json;
 
@@ -42,7 +43,7 @@ impl Site {
     }
 
     async fn start_on(broker: Mosquitto, mqtt: &str, memory_kb: u64, set: &[(&str, &str)]) -> Self {
-        let endpoint = endpoint((Ipv4Addr::LOCALHOST, 0).into()).await;
+        let endpoint = endpoint().await;
         let connector = connector(&broker, &endpoint, mqtt, memory_kb, set);
         let app = App::connect(broker.port).await;
         app.until_answered().await;
@@ -64,12 +65,12 @@ impl Site {
 
     /// Ends calls that hang: the endpoint goes and comes back on the same port, well.
     async fn recover(&mut self) {
-        let addr = self.endpoint.addr();
-        let placeholder = endpoint((Ipv4Addr::LOCALHOST, 0).into()).await;
+        let port = self.endpoint.addr().port();
+        let placeholder = endpoint().await;
         std::mem::replace(&mut self.endpoint, placeholder)
             .stop()
             .await;
-        self.endpoint = endpoint(addr).await;
+        self.endpoint = endpoint_at(port).await;
     }
 
     /// The bar: what was resident at the most is below the memory size.
@@ -120,17 +121,6 @@ impl Site {
             "{log}"
         );
     }
-}
-
-async fn endpoint(addr: SocketAddr) -> Endpoint {
-    Endpoint::start(EndpointConfig {
-        addr,
-        storage: None,
-        journal: true,
-        streams: None,
-    })
-    .await
-    .expect("the endpoint starts")
 }
 
 fn connector(

@@ -338,6 +338,7 @@ async fn send_says_what_went_wrong() {
             1,
             "cannot stand in a topic",
         ),
+        (&["--id", "", "a"], "", 1, "leave --id out"),
     ] {
         let output = local.send_input(arguments, input.as_bytes()).await;
         let said = stderr(&output);

@@ -9,10 +9,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{
-    App, ConnectorProcess, Mosquitto, MosquittoOptions, RunningConnector, STREAM, eventually,
-    free_port, parameters, quick_firehose,
+    App, ConnectorProcess, Mosquitto, MosquittoOptions, RunningConnector, STREAM, endpoint,
+    eventually, free_port, parameters, quick_firehose,
 };
-use kinesis_edge::local::{Endpoint, EndpointConfig};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::time::sleep;
 
@@ -100,16 +99,6 @@ impl TlsBroker {
     fn file(&self, name: &str) -> String {
         self.mosquitto.folder().join(name).display().to_string()
     }
-}
-
-async fn endpoint() -> Endpoint {
-    let config = EndpointConfig {
-        addr: ([127, 0, 0, 1], 0).into(),
-        storage: None,
-        journal: true,
-        streams: None,
-    };
-    Endpoint::start(config).await.expect("the endpoint starts")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -111,6 +111,11 @@ impl Request {
             data => data.unwrap_or_default().as_bytes().to_vec(),
         };
         let id = match matches.get_one::<String>("id") {
+            Some(id) if id.is_empty() => {
+                bail!(
+                    "with an empty id its status cannot be told from others; leave --id out for a random one"
+                )
+            }
             Some(id) => id.clone(),
             None => format!("send-{:016x}", fastrand::u64(..)),
         };

@@ -9,6 +9,8 @@
 
 mod app;
 mod connector;
+#[cfg(feature = "local")]
+mod endpoint;
 mod mosquitto;
 mod programs;
 
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 
 pub use app::{App, Status};
 pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
+#[cfg(feature = "local")]
+pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
 

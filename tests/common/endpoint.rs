@@ -1,0 +1,34 @@
+//! The Firehose stand-in, keeping a journal of what it accepts.
+
+use std::collections::HashSet;
+
+use kinesis_edge::local::{Endpoint, EndpointConfig};
+
+/// One that has every stream.
+pub async fn endpoint() -> Endpoint {
+    endpoint_at(0).await
+}
+
+/// The same on a port; 0 picks a free one.
+pub async fn endpoint_at(port: u16) -> Endpoint {
+    start(port, None).await
+}
+
+/// One that has these streams only.
+pub async fn endpoint_with(streams: &[&str]) -> Endpoint {
+    start(
+        0,
+        Some(streams.iter().map(|&name| name.to_owned()).collect()),
+    )
+    .await
+}
+
+async fn start(port: u16, streams: Option<HashSet<String>>) -> Endpoint {
+    let config = EndpointConfig {
+        addr: ([127, 0, 0, 1], port).into(),
+        storage: None,
+        journal: true,
+        streams,
+    };
+    Endpoint::start(config).await.expect("the endpoint starts")
+}
