@@ -53,9 +53,11 @@ impl Backoff {
         true
     }
 
-    /// Ends the present wait; what failed counts still.
+    /// Ends the present wait, and should it fail again the waits begin small: the connector stops,
+    /// and there is no time for long ones. One call at a time tries still.
     pub fn try_now(&mut self) {
         self.until = None;
+        self.failures = self.failures.min(1);
     }
 
     /// Until when nothing is sent; `None` where it may be sent now.
@@ -123,7 +125,9 @@ mod tests {
     fn a_wait_can_be_cut_short_without_forgetting_the_failures() {
         let now = Instant::now();
         let mut backoff = Backoff::default();
-        backoff.failed(0, now, 1.0);
+        for _ in 0..9 {
+            backoff.failed(backoff.generation(), now, 1.0);
+        }
         backoff.try_now();
         assert!(backoff.until(now).is_none() && backoff.is_probing());
         backoff.failed(backoff.generation(), now, 1.0);
