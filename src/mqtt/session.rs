@@ -15,25 +15,12 @@ use super::error::ConnectError;
 use super::frame::{Frame, Message};
 use super::link::Up;
 use super::outbox::Outbox;
-use super::settings::{Protocol, ProtocolChoice, SessionSettings};
+use super::retry::{Retry, STEADY};
+use super::settings::SessionSettings;
 use super::wire::{self, Packet};
 
 #[cfg(test)]
 mod tests;
-
-/// The first wait before connecting again, and the longest while the broker may come back by
-/// itself: it is to be found within two seconds of its return.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-const RETRY_LONGEST: Duration = Duration::from_secs(1);
-
-/// How old a connection is when its end counts as the first failure again.
-const STEADY: Duration = Duration::from_secs(5);
-
-/// How many connections in a row that break at once are logged; then only what changes is.
-const BRIEF_LOGGED: u32 = 2;
-
-/// The longest wait where a person has to act first.
-const RETRY_LONGEST_REFUSED: Duration = Duration::from_secs(30);
 
 /// The packet id of subscriptions; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
@@ -71,14 +58,8 @@ pub struct Session {
     uncut: bool,
     /// What is under way to the broker.
     outbox: Outbox,
-    /// Failed attempts in a row.
-    failures: u32,
-    /// Connections in a row that broke before they proved steady.
-    brief: u32,
-    /// What the next attempt speaks.
-    protocol: Protocol,
-    /// Whether that is a guess, good for one attempt.
-    guessed: bool,
+    /// When and how the next attempt is made.
+    retry: Retry,
     /// What was last logged as the reason of having no connection.
     logged: Option<String>,
     /// Whether the present connection was logged. One that follows others that broke at once is
@@ -102,11 +83,8 @@ enum Link {
 impl Session {
     /// A session that connects when it is first polled.
     pub fn new(settings: SessionSettings) -> Self {
-        let protocol = match settings.protocol {
-            ProtocolChoice::Auto => Protocol::V5,
-            ProtocolChoice::Only(protocol) => protocol,
-        };
         Session {
+            retry: Retry::new(settings.protocol),
             settings: Arc::new(settings),
             link: Link::Down(Instant::now()),
             acks: AckQueue::default(),
@@ -114,10 +92,6 @@ impl Session {
             reading_paused: false,
             uncut: false,
             outbox: Outbox::new(),
-            failures: 0,
-            brief: 0,
-            protocol,
-            guessed: false,
             logged: None,
             announced: false,
             refused: None,
@@ -134,7 +108,7 @@ impl Session {
             match &mut self.link {
                 Link::Down(until) => {
                     sleep_until(*until).await;
-                    let attempt = connect(Arc::clone(&self.settings), self.protocol);
+                    let attempt = connect(Arc::clone(&self.settings), self.retry.protocol());
                     self.link = Link::Connecting(Box::pin(attempt));
                 }
                 Link::Connecting(attempt) => match attempt.await {
@@ -235,7 +209,7 @@ impl Session {
     }
 
     fn connected(&mut self, connection: Connection) {
-        self.guessed = false;
+        self.retry.accepted();
         self.uncut = false;
         self.acks.start_connection();
         self.outbox
@@ -279,7 +253,7 @@ impl Session {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
         self.announced = false;
-        if self.brief <= BRIEF_LOGGED {
+        if !self.retry.is_flapping() {
             self.announce();
         }
         self.send_under_way();
@@ -298,61 +272,20 @@ impl Session {
         self.logged = None;
     }
 
-    /// No connection: when the next attempt is made and with which version.
+    /// No connection: another attempt is made, by and by.
     fn failed(&mut self, error: &ConnectError) {
-        let was_up = self.is_up();
-        // A connection that breaks at once is no reason to hurry: two clients with one client id
-        // end each other's for ever.
-        if let Link::Up(up) = &self.link {
-            if up.age() >= STEADY {
-                (self.failures, self.brief) = (0, 0);
-            } else {
-                self.brief = self.brief.saturating_add(1);
-            }
-        }
-        let auto = self.settings.protocol == ProtocolChoice::Auto;
-        let mut at_once = false;
-        if auto {
-            match error {
-                ConnectError::UnsupportedVersion(spoken) => {
-                    self.protocol = other(*spoken);
-                    at_once = *spoken == Protocol::V5;
-                }
-                // Some brokers of 3.1.1 just close. So does one that is shutting down: thus only
-                // the next attempt speaks 3.1.1.
-                ConnectError::ClosedUnanswered | ConnectError::Protocol(_) if !was_up => {
-                    at_once = self.protocol == Protocol::V5;
-                    self.protocol = other(self.protocol);
-                    self.guessed = at_once;
-                }
-                _ if self.guessed && !was_up => {
-                    self.protocol = Protocol::V5;
-                    self.guessed = false;
-                }
-                _ => {}
-            }
-        }
-        let longest = if error.needs_a_person() {
-            RETRY_LONGEST_REFUSED
-        } else {
-            RETRY_LONGEST
+        let age = match &self.link {
+            Link::Up(up) => Some(up.age()),
+            _ => None,
         };
-        let wait = RETRY_FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(longest);
-        let wait = wait.mul_f64(0.5 + 0.5 * fastrand::f64());
-        self.link = Link::Down(if at_once {
-            Instant::now()
-        } else {
-            Instant::now() + wait
-        });
-        if at_once {
-            tracing::debug!(%error, "trying MQTT {} with the broker", self.protocol);
-        } else {
-            self.failures = self.failures.saturating_add(1);
+        let wait = self.retry.failed(error, age, fastrand::f64());
+        self.link = Link::Down(Instant::now() + wait.unwrap_or_default());
+        if wait.is_some() {
             self.log_failure(error);
+        } else {
+            tracing::debug!(%error, "trying MQTT {} with the broker", self.retry.protocol());
         }
-        if was_up {
+        if age.is_some() {
             self.events.push_back(Event::Disconnected);
         }
     }
@@ -484,12 +417,5 @@ impl Session {
             Packet::Other => {}
         }
         Ok(())
-    }
-}
-
-fn other(protocol: Protocol) -> Protocol {
-    match protocol {
-        Protocol::V5 => Protocol::V311,
-        Protocol::V311 => Protocol::V5,
     }
 }

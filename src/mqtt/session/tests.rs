@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::super::frame::PACKET_MAX_BYTES;
+use super::super::settings::{Protocol, ProtocolChoice};
 use super::*;
 
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];

@@ -1,0 +1,201 @@
+//! When the next attempt to connect is made, and with which version of MQTT. Pure: randomness
+//! comes in as an argument.
+
+use std::time::Duration;
+
+use super::error::ConnectError;
+use super::settings::{Protocol, ProtocolChoice};
+
+/// The first wait before connecting again, and the longest while the broker may come back by
+/// itself: it is to be found within two seconds of its return.
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// The longest wait where a person has to act first.
+const LONGEST_REFUSED: Duration = Duration::from_secs(30);
+
+/// How old a connection is when its end counts as the first failure again.
+pub(super) const STEADY: Duration = Duration::from_secs(5);
+
+/// How many connections in a row that break at once are worth a line in the log each.
+const BRIEF_LOGGED: u32 = 2;
+
+/// What was learnt from the attempts so far.
+#[derive(Debug)]
+pub(super) struct Retry {
+    /// As configured.
+    choice: ProtocolChoice,
+    /// What the next attempt speaks.
+    protocol: Protocol,
+    /// Whether that is a guess, good for one attempt.
+    guessed: bool,
+    /// Failed attempts in a row.
+    failures: u32,
+    /// Connections in a row that broke before they proved steady.
+    brief: u32,
+}
+
+impl Retry {
+    pub fn new(choice: ProtocolChoice) -> Self {
+        let protocol = match choice {
+            ProtocolChoice::Auto => Protocol::V5,
+            ProtocolChoice::Only(protocol) => protocol,
+        };
+        Retry {
+            choice,
+            protocol,
+            guessed: false,
+            failures: 0,
+            brief: 0,
+        }
+    }
+
+    /// What the next attempt speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// The broker accepted the connection.
+    pub fn accepted(&mut self) {
+        self.guessed = false;
+    }
+
+    /// Whether connections that break at once have become so many that the log is spared.
+    pub fn is_flapping(&self) -> bool {
+        self.brief > BRIEF_LOGGED
+    }
+
+    /// An attempt failed, or a connection of this age broke. How long to wait; `None`: the other
+    /// version of MQTT is tried at once.
+    pub fn failed(
+        &mut self,
+        error: &ConnectError,
+        age: Option<Duration>,
+        dice: f64,
+    ) -> Option<Duration> {
+        // A connection that breaks at once is no reason to hurry: two clients with one client id
+        // end each other's for ever.
+        match age {
+            Some(age) if age >= STEADY => (self.failures, self.brief) = (0, 0),
+            Some(_) => self.brief = self.brief.saturating_add(1),
+            None => {}
+        }
+        if self.choice == ProtocolChoice::Auto && self.try_other_version(error, age.is_some()) {
+            return None;
+        }
+        let longest = if error.needs_a_person() {
+            LONGEST_REFUSED
+        } else {
+            LONGEST
+        };
+        let wait = FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(longest);
+        self.failures = self.failures.saturating_add(1);
+        Some(wait.mul_f64(0.5 + 0.5 * dice.clamp(0.0, 1.0)))
+    }
+
+    /// Chooses the version of the next attempt. Whether it is to be made at once.
+    fn try_other_version(&mut self, error: &ConnectError, was_up: bool) -> bool {
+        match error {
+            ConnectError::UnsupportedVersion(spoken) => {
+                self.protocol = other(*spoken);
+                *spoken == Protocol::V5
+            }
+            // Some brokers of 3.1.1 just close. So does one that is shutting down: thus only the
+            // next attempt speaks 3.1.1.
+            ConnectError::ClosedUnanswered | ConnectError::Protocol(_) if !was_up => {
+                self.guessed = self.protocol == Protocol::V5;
+                self.protocol = other(self.protocol);
+                self.guessed
+            }
+            _ => {
+                if self.guessed && !was_up {
+                    self.protocol = Protocol::V5;
+                    self.guessed = false;
+                }
+                false
+            }
+        }
+    }
+}
+
+fn other(protocol: Protocol) -> Protocol {
+    match protocol {
+        Protocol::V5 => Protocol::V311,
+        Protocol::V311 => Protocol::V5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(retry: &mut Retry, error: &ConnectError, count: usize) -> Vec<u64> {
+        (0..count)
+            .filter_map(|_| retry.failed(error, None, 1.0))
+            .map(|wait| wait.as_millis() as u64)
+            .collect()
+    }
+
+    #[test]
+    fn waits_grow_further_where_a_person_has_to_act() {
+        let only = ProtocolChoice::Only(Protocol::V5);
+        let found = waits(&mut Retry::new(only), &ConnectError::Timeout, 6);
+        assert_eq!(found, [100, 200, 400, 800, 1000, 1000]);
+        let refused = ConnectError::Refused("NotAuthorized".into());
+        let found = waits(&mut Retry::new(only), &refused, 12);
+        assert_eq!(found[4..6], [1600, 3200]);
+        assert_eq!(found[11], 30_000);
+    }
+
+    #[test]
+    fn a_steady_connection_begins_anew_and_brief_ones_do_not() {
+        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+        for number in 0..5 {
+            assert_eq!(retry.is_flapping(), number > 2);
+            retry.failed(&ConnectError::Closed, Some(Duration::from_secs(1)), 1.0);
+        }
+        let wait = retry.failed(&ConnectError::Closed, Some(Duration::ZERO), 1.0);
+        assert_eq!(wait, Some(LONGEST));
+        let wait = retry.failed(&ConnectError::Closed, Some(STEADY), 0.0);
+        assert_eq!(wait, Some(FIRST / 2));
+        assert!(!retry.is_flapping());
+    }
+
+    #[test]
+    fn auto_learns_the_version_from_a_refusal_and_guesses_it_from_silence() {
+        let mut retry = Retry::new(ProtocolChoice::Auto);
+        assert_eq!(
+            retry.failed(&ConnectError::UnsupportedVersion(Protocol::V5), None, 1.0),
+            None
+        );
+        assert_eq!(retry.protocol(), Protocol::V311);
+        // The broker was replaced by one that knows 5 only.
+        retry.failed(&ConnectError::UnsupportedVersion(Protocol::V311), None, 1.0);
+        assert_eq!(retry.protocol(), Protocol::V5);
+        // Closed without an answer: 3.1.1 once, and 5 again.
+        assert_eq!(
+            retry.failed(&ConnectError::ClosedUnanswered, None, 1.0),
+            None
+        );
+        assert_eq!(retry.protocol(), Protocol::V311);
+        assert!(retry.failed(&ConnectError::Timeout, None, 1.0).is_some());
+        assert_eq!(retry.protocol(), Protocol::V5);
+        // A connection that was up and is closed says nothing about versions.
+        retry.failed(&ConnectError::ClosedUnanswered, Some(STEADY), 1.0);
+        assert_eq!(retry.protocol(), Protocol::V5);
+    }
+
+    #[test]
+    fn a_fixed_version_is_kept() {
+        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+        for error in [
+            ConnectError::UnsupportedVersion(Protocol::V5),
+            ConnectError::ClosedUnanswered,
+        ] {
+            assert!(retry.failed(&error, None, 1.0).is_some());
+            assert_eq!(retry.protocol(), Protocol::V5);
+        }
+    }
+}
