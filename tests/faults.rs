@@ -63,11 +63,14 @@ impl Cell {
     }
 
     /// Whether the faults have done their work. Where most calls of the last few records fail, the
-    /// waits between them would grow and prove nothing more.
+    /// waits between them would grow and prove nothing more. Nor would they where each record has
+    /// calls of its own, once all were tried and some again.
     fn is_over(&self, endpoint: &Endpoint, reported: usize) -> bool {
         let stats = endpoint.stats();
         let calls = stats.get(&self.stream).map_or(0, |stats| stats.calls);
-        reported >= self.records * 3 / 4 || (self.lasts() && calls >= LASTING_CALLS)
+        reported >= self.records * 3 / 4
+            || (self.lasts() && calls >= LASTING_CALLS)
+            || calls > self.records as u64
     }
 
     /// Whether nothing can have been accepted while the faults last.
