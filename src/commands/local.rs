@@ -28,7 +28,7 @@ const USUAL_PORT: u16 = 1883;
 pub fn command() -> Command {
     // The broker is in the process, and what is not given stays at its default: an environment set
     // up for `run` does not reach in here.
-    let flags = parameters::table()
+    let flags = parameters::PARAMETERS
         .iter()
         .filter(|parameter| !parameter.flag.starts_with("mqtt"))
         .map(|parameter| parameter.arg_without_env(own_default(parameter)));

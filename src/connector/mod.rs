@@ -10,8 +10,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::batch::BATCH_MAX_RECORDS;
-use crate::delivery::{Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings};
+use crate::delivery::{
+    Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings, full_batch_records,
+};
 use crate::destination::Destination;
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
@@ -90,7 +91,6 @@ impl<D: Destination> Connector<D> {
             document_max_bytes: parameters.status_max_bytes,
             backlog_max_bytes: plan.statuses_bytes,
         });
-        let records_per_second = parameters.rate_limits.records_per_second;
         let intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             IntakeSettings {
@@ -98,9 +98,7 @@ impl<D: Destination> Connector<D> {
                 partitions: parameters.partitions,
                 queue_size: parameters.queue_size,
                 when_full: parameters.when_full,
-                full_batch_records: records_per_second.map_or(BATCH_MAX_RECORDS, |limit| {
-                    BATCH_MAX_RECORDS.min(limit.get() as usize)
-                }),
+                full_batch_records: full_batch_records(&parameters.rate_limits),
             },
             MemoryBudget::new(plan.queues_bytes),
             statuses.clone(),

@@ -9,4 +9,5 @@ mod schedule;
 mod trouble;
 mod worker;
 
+pub use pace::full_batch_records;
 pub use worker::{Deadline, PARALLEL_CALLS, Worker, WorkerContext, WorkerSettings};

@@ -5,7 +5,18 @@ use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
+use crate::batch::BATCH_MAX_RECORDS;
 use crate::parameters::RateLimits;
+
+/// Records that make a full batch: those of a call, or a second's worth where that is less, so that
+/// the limit holds within seconds and not only on average.
+pub fn full_batch_records(limits: &RateLimits) -> usize {
+    limits
+        .records_per_second
+        .map_or(BATCH_MAX_RECORDS, |limit| {
+            BATCH_MAX_RECORDS.min(limit.get() as usize)
+        })
+}
 
 /// Makes calls wait so that a stream keeps its limits over time. Cheap to clone; clones share the
 /// limits.
@@ -62,14 +73,6 @@ impl Pace {
     /// Whether there is any limit.
     pub fn is_limited(&self) -> bool {
         self.records.is_some() || self.bytes.is_some() || self.requests.is_some()
-    }
-
-    /// Most records of one call: a second's worth, so that the limit holds within seconds and
-    /// not only on average.
-    pub fn batch_records(&self) -> usize {
-        self.records
-            .as_ref()
-            .map_or(usize::MAX, |limiter| limiter.per_second.get() as usize)
     }
 
     /// Most bytes of data of one call of more than one record: likewise a second's worth.

@@ -12,7 +12,7 @@ use tokio::task::{Id as CallId, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
-use super::pace::Pace;
+use super::pace::{Pace, full_batch_records};
 use super::parallel::Parallel;
 use super::schedule::Schedule;
 use super::trouble::TroubleLog;
@@ -121,7 +121,11 @@ impl<D: Destination> Worker<D> {
         let pace = Pace::new(&settings.rate_limits);
         let single = settings.publish_interval.is_zero();
         let limits = BatchLimits::of_service(stream.arn.stream_name().len())
-            .with_records(if single { 1 } else { pace.batch_records() })
+            .with_records(if single {
+                1
+            } else {
+                full_batch_records(&settings.rate_limits)
+            })
             .with_data_bytes(pace.batch_bytes());
         Worker {
             schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),

@@ -136,11 +136,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// Every parameter there is, for whoever documents them.
-pub fn table() -> &'static [Parameter] {
-    PARAMETERS
-}
-
 /// The flags of `run`: every parameter.
 pub fn args() -> Vec<Arg> {
     PARAMETERS.iter().map(Parameter::arg).collect()

@@ -56,7 +56,7 @@ fn bad(name: &str, value: &str) -> Fault {
 #[test]
 fn the_table_is_sound() {
     let mut seen = Vec::new();
-    for parameter in table() {
+    for parameter in PARAMETERS {
         assert_eq!(
             parameter.flag,
             parameter.env.to_ascii_lowercase().replace('_', "-")
@@ -106,7 +106,7 @@ fn every_example_is_valid() {
     let file = files.path().join("file");
     std::fs::write(&file, "text\n").unwrap();
     let file = file.to_str().unwrap();
-    for parameter in table() {
+    for parameter in PARAMETERS {
         let example = if parameter.value_name == "FILE" {
             file
         } else {
@@ -163,7 +163,7 @@ fn defaults() {
 
 #[test]
 fn empty_is_unset() {
-    let all_empty: Vec<_> = table()
+    let all_empty: Vec<_> = PARAMETERS
         .iter()
         .map(|parameter| (parameter.env, ""))
         .collect();
@@ -178,7 +178,7 @@ fn empty_is_unset() {
 
 #[test]
 fn whitespace_is_part_of_a_value() {
-    for parameter in table() {
+    for parameter in PARAMETERS {
         let DefaultValue::Value(default) = parameter.default else {
             continue;
         };
@@ -205,7 +205,7 @@ fn whitespace_is_part_of_a_value() {
 
 #[test]
 fn not_utf_8() {
-    for parameter in table() {
+    for parameter in PARAMETERS {
         let faults = parse(&|asked| {
             let lossy = "se\u{fffd}cret".to_owned();
             match asked.env {
@@ -230,7 +230,7 @@ fn not_utf_8() {
 #[test]
 fn all_faults_at_once_in_the_order_of_the_table() {
     let missing = "/nonexistent/file";
-    let set: Vec<_> = table()
+    let set: Vec<_> = PARAMETERS
         .iter()
         .rev()
         .map(|parameter| match parameter.env {
@@ -244,7 +244,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
         .collect();
     let faults = read(&set).unwrap_err();
     let names: Vec<_> = faults.0.iter().map(|fault| fault.parameter).collect();
-    let expected: Vec<_> = table()
+    let expected: Vec<_> = PARAMETERS
         .iter()
         .map(|parameter| parameter.env)
         .filter(|name| *name != "MQTT_PASSWORD")
@@ -368,7 +368,7 @@ fn help_tells_all() {
     let mut command = Command::new("run").args(args()).term_width(0);
     let long = command.render_long_help().to_string();
     let short = command.render_help().to_string();
-    for parameter in table() {
+    for parameter in PARAMETERS {
         for text in [&long, &short] {
             for part in [
                 format!("--{} <", parameter.flag),
@@ -415,7 +415,7 @@ fn send_reads_what_it_needs_and_nothing_else() {
             .iter()
             .position(|parameter| parameter.env == *name)
     });
-    let flags: Vec<_> = table()
+    let flags: Vec<_> = PARAMETERS
         .iter()
         .filter(|parameter| parameter.for_send)
         .map(|parameter| parameter.env)
