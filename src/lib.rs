@@ -6,6 +6,8 @@
 
 pub mod arn;
 pub mod code;
+pub mod files;
+pub mod framing;
 pub mod json_text;
 pub mod memory;
 pub mod parameters;
