@@ -9,6 +9,7 @@ pub mod code;
 pub mod json_text;
 pub mod memory;
 pub mod parameters;
+pub mod utc;
 
 pub mod mqtt;
 pub mod request;
