@@ -11,6 +11,7 @@ pub mod memory;
 pub mod parameters;
 pub mod utc;
 
+pub mod envelope;
 pub mod mqtt;
 pub mod request;
 

@@ -11,7 +11,7 @@ const MIB: usize = 1024 * 1024;
 const PROCESS_BYTES: usize = 12 * MIB;
 
 /// One message of the largest size on its way in: its packet (6.4 MB), the record unescaped from it,
-/// and the copy of that which the parser makes.
+/// the copy of that which the parser makes, and the record in its envelope.
 const INCOMING_BYTES: usize = 10 * MIB;
 
 /// Statuses on their way to the broker: under way un-acknowledged, and written to be sent.
