@@ -11,7 +11,9 @@ pub mod framing;
 pub mod json_text;
 pub mod memory;
 pub mod parameters;
+pub mod utc;
 
+pub mod envelope;
 pub mod mqtt;
 pub mod request;
 

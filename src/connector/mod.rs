@@ -4,8 +4,9 @@
 mod run;
 mod workers;
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -14,6 +15,7 @@ use crate::delivery::{
     Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings, full_batch_records,
 };
 use crate::destination::Destination;
+use crate::envelope::Envelope;
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
 use crate::mqtt::{
@@ -84,14 +86,14 @@ impl<D: Destination> Connector<D> {
     ) -> Result<Self, TlsError> {
         let topics = Topics::new(&parameters.topic_prefix);
         let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
-        let plan = MemoryPlan::of(parameters.memory_size_bytes);
+        let plan = MemoryPlan::of(parameters.memory_size_bytes, parameters.queue_dir.is_some());
         let batches = parameters.connector_version.batches();
         let statuses = Publisher::new(PublisherSettings {
             shape: if batches { Shape::List } else { Shape::Single },
             document_max_bytes: parameters.status_max_bytes,
             backlog_max_bytes: plan.statuses_bytes,
         });
-        let intake = Intake::new(
+        let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             IntakeSettings {
                 default_stream: parameters.default_delivery_stream_arn.clone(),
@@ -104,6 +106,9 @@ impl<D: Destination> Connector<D> {
             statuses.clone(),
             Instant::now(),
         );
+        if parameters.record_envelope {
+            intake = intake.with_envelope(envelope(&parameters.mqtt.client_id));
+        }
         let room = Arc::new(Notify::new());
         let deadline = watch::channel(None).0;
         let settings = WorkerSettings {
@@ -137,6 +142,13 @@ impl<D: Destination> Connector<D> {
             service_manager,
         })
     }
+}
+
+/// The envelopes of a run that starts now.
+fn envelope(client_id: &str) -> Envelope {
+    // The standard library seeds its hashes from the system's random numbers.
+    let random = RandomState::new().hash_one(client_id);
+    Envelope::new(client_id, random, SystemTime::now(), Instant::now())
 }
 
 /// How a session with the parameters' broker is made.

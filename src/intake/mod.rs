@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
+use crate::envelope::Envelope;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
 use crate::queue::{Id, MemoryBudget, Refusal, Stream, StreamQueue};
@@ -47,6 +48,8 @@ pub struct Intake {
     decoder: Decoder,
     /// As configured.
     settings: IntakeSettings,
+    /// Put around each record; none leaves records as they are.
+    envelope: Option<Envelope>,
     /// Bounds all queues together.
     budget: MemoryBudget,
     /// Where rejections go.
@@ -82,6 +85,7 @@ impl Intake {
         Intake {
             decoder,
             settings,
+            envelope: None,
             budget,
             statuses,
             streams,
@@ -90,6 +94,12 @@ impl Intake {
             parking: Parking::default(),
             has_seen_foreign_topic: false,
         }
+    }
+
+    /// The same, putting each record into an envelope.
+    pub fn with_envelope(mut self, envelope: Envelope) -> Self {
+        self.envelope = Some(envelope);
+        self
     }
 
     /// Takes in what one read brought. `acknowledge` is called for every message that is held by
@@ -157,6 +167,20 @@ impl Intake {
             }
         };
         let Request { stream, id, data } = request;
+        let data = match &mut self.envelope {
+            None => data,
+            Some(envelope) => match envelope.wrap(message.topic(), &data, now) {
+                Ok(wrapped) => Cow::Owned(wrapped),
+                Err(too_large) => {
+                    self.rejections.push(Rejection {
+                        id: id.into_owned(),
+                        code: Code::RecordTooLarge,
+                        message: too_large.to_string(),
+                    });
+                    return false;
+                }
+            },
+        };
         let slot = match self.streams.find_or_open(stream.as_deref(), now) {
             Ok(slot) => slot,
             Err((code, message)) => {

@@ -365,3 +365,37 @@ fn while_stopping_only_what_no_broker_keeps_is_refused() {
     assert_eq!(bench.intake.refuse(&[kept, lost]), 1);
     assert_eq!(bench.statuses(), pairs(&[("lost", "ConnectorStopped")]));
 }
+
+#[test]
+fn a_record_that_waits_for_room_keeps_its_envelope() {
+    let mut bench = Bench::new(WhenFull::Wait, 1 << 20);
+    let envelope = Envelope::new("c", 0, std::time::SystemTime::now(), bench.now);
+    bench.intake.envelope = Some(envelope);
+    bench.publish(&["1", "2", "3", "waits"], 1);
+    bench.deliver(3);
+    bench.now += std::time::Duration::from_secs(9);
+    bench.retry();
+    bench.publish(&["5"], 1);
+    let records = bench.stream.queue().take(9);
+    let numbers: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let envelope: Value = serde_json::from_slice(&record.data).unwrap();
+            let sequence = envelope["sequence"].as_str().unwrap().to_owned();
+            sequence.rsplit('-').next().unwrap().parse::<u64>().unwrap()
+        })
+        .collect();
+    assert_eq!(numbers, [3, 4]);
+    assert!(records[0].data != records[1].data);
+}
+
+#[test]
+fn what_does_not_fit_in_its_envelope_is_rejected_and_acknowledged() {
+    let mut bench = Bench::new(WhenFull::Wait, 10 << 20);
+    let envelope = Envelope::new("c", 0, std::time::SystemTime::now(), bench.now);
+    bench.intake.envelope = Some(envelope);
+    let token = bench.publish(&["large"], crate::request::RECORD_MAX_BYTES)[0];
+    assert_eq!(bench.acknowledged, [token]);
+    assert_eq!(bench.statuses(), pairs(&[("large", "RecordTooLarge")]));
+    assert_eq!(bench.stream.queue().waiting(), 0);
+}
