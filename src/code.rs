@@ -25,6 +25,10 @@ pub enum Code {
     ConnectorStopped,
 }
 
+/// What a status says of a record with [`Code::Dropped`].
+pub const DROPPED_MESSAGE: &str =
+    "dropped for a newer record, as the queue was full (WHEN_FULL=drop-oldest)";
+
 impl Code {
     /// Every code, in the order of the README's table.
     pub const ALL: [Code; 9] = [

@@ -144,6 +144,7 @@ async fn beside_streams_in_trouble(interval: &str, records: usize) {
     let leftover = setup.connector.stop().await;
     let expected = Leftover {
         records,
+        kept: 0,
         documents: 0,
     };
     assert_eq!(leftover, expected);

@@ -10,6 +10,8 @@ mod signals;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use kinesis_edge::connector::ConnectorError;
+use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters::Faults;
 
 /// Exit status of a faulty configuration; restarting does not help.
@@ -48,6 +50,20 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 fn report(faults: &Faults) -> ExitCode {
     eprintln!("{faults}");
     ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Tells why the connector cannot be made.
+fn unusable(error: &ConnectorError) -> ExitCode {
+    eprintln!("kinesis-edge cannot start: {error}");
+    match error {
+        // Whoever has the directory, or what ails the disk, may be gone at the next start.
+        ConnectorError::QueueDir(DirectoryError::InUse { .. }) | ConnectorError::Queue { .. } => {
+            ExitCode::FAILURE
+        }
+        ConnectorError::Tls(_) | ConnectorError::QueueDir(DirectoryError::Unusable { .. }) => {
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
 }
 
 /// Exit status after a stop: 0 where everything was delivered and reported.

@@ -8,7 +8,7 @@ use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::parameters;
 use kinesis_edge::telemetry::{self, ServiceManager};
 
-use super::{EXIT_CONFIGURATION, exit_code, report, signals};
+use super::{exit_code, report, signals, unusable};
 
 pub fn command() -> Command {
     Command::new("run")
@@ -41,8 +41,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         match Connector::new(&parameters, destination, ServiceManager::from_environment()) {
             Ok(connector) => connector,
             Err(error) => {
-                eprintln!("The TLS files for the broker cannot be used: {error}");
-                return Ok(ExitCode::from(EXIT_CONFIGURATION));
+                return Ok(unusable(&error));
             }
         };
     tracing::info!(

@@ -5,6 +5,8 @@ mod run;
 mod workers;
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,6 +18,7 @@ use crate::delivery::{
 };
 use crate::destination::Destination;
 use crate::envelope::Envelope;
+use crate::files::{Directory, DirectoryError};
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
 use crate::mqtt::{
@@ -24,6 +27,7 @@ use crate::mqtt::{
 };
 use crate::parameters::{MqttParameters, MqttVersion, Parameters};
 use crate::queue::MemoryBudget;
+use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
 use crate::telemetry::ServiceManager;
@@ -36,12 +40,33 @@ const RECEIVE_MAXIMUM: u16 = 1000;
 /// Longest silence towards the broker, in seconds.
 const KEEP_ALIVE_SECONDS: u16 = 30;
 
+/// Why a connector cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// The TLS files for the broker cannot be used.
+    #[error("the TLS files for the broker cannot be used: {0}")]
+    Tls(#[from] TlsError),
+    /// The directory of the queue cannot be used.
+    #[error("the queue directory (QUEUE_DIR) {0}")]
+    QueueDir(#[from] DirectoryError),
+    /// The queue cannot be read.
+    #[error("the queue in {path} cannot be read: {source}")]
+    Queue {
+        /// Its directory.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
 /// The connector, made and not started.
 pub struct Connector<D> {
     /// The way in, and out for statuses.
     session: Session,
     /// Makes records of messages.
     intake: Intake,
+    /// Where records are held, unless that is memory.
+    disk: Option<DiskQueue>,
     /// Statuses that wait for the session.
     statuses: Publisher,
     /// Where statuses are published.
@@ -63,14 +88,16 @@ pub struct Connector<D> {
 pub struct Leftover {
     /// Records that ended as `ConnectorStopped`.
     pub records: usize,
+    /// Records that are kept on disk and sent after the next start.
+    pub kept: usize,
     /// Status documents that the broker did not take any more.
     pub documents: usize,
 }
 
 impl Leftover {
-    /// Whether everything was delivered and reported.
+    /// Whether nothing was lost: everything was delivered and reported, or is kept on disk.
     pub fn is_nothing(self) -> bool {
-        self == Leftover::default()
+        self.records == 0 && self.documents == 0
     }
 }
 
@@ -78,12 +105,12 @@ impl<D: Destination> Connector<D> {
     /// A connector as the parameters say.
     ///
     /// # Errors
-    /// Where the TLS files cannot be used.
+    /// Where the TLS files or the queue directory cannot be used.
     pub fn new(
         parameters: &Parameters,
         destination: D,
         service_manager: ServiceManager,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Self, ConnectorError> {
         let topics = Topics::new(&parameters.topic_prefix);
         let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
         let plan = MemoryPlan::of(parameters.memory_size_bytes, parameters.queue_dir.is_some());
@@ -93,6 +120,8 @@ impl<D: Destination> Connector<D> {
             document_max_bytes: parameters.status_max_bytes,
             backlog_max_bytes: plan.statuses_bytes,
         });
+        let room = Arc::new(Notify::new());
+        let disk = open_queue(parameters, &room)?;
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             IntakeSettings {
@@ -103,13 +132,13 @@ impl<D: Destination> Connector<D> {
                 full_batch_records: full_batch_records(&parameters.rate_limits),
             },
             MemoryBudget::new(plan.queues_bytes),
+            disk.clone(),
             statuses.clone(),
             Instant::now(),
         );
         if parameters.record_envelope {
             intake = intake.with_envelope(envelope(&parameters.mqtt.client_id));
         }
-        let room = Arc::new(Notify::new());
         let deadline = watch::channel(None).0;
         let settings = WorkerSettings {
             // Version 1 sends each record at once, whatever the interval says.
@@ -127,6 +156,7 @@ impl<D: Destination> Connector<D> {
         Ok(Connector {
             session,
             intake,
+            disk,
             status_topic: topics.status().into(),
             workers: Workers::new(WorkerContext {
                 destination,
@@ -141,6 +171,56 @@ impl<D: Destination> Connector<D> {
             shutdown_timeout: parameters.shutdown_timeout,
             service_manager,
         })
+    }
+}
+
+/// The queue on disk, where one is configured, with what it held before.
+fn open_queue(
+    parameters: &Parameters,
+    room: &Arc<Notify>,
+) -> Result<Option<DiskQueue>, ConnectorError> {
+    let Some(path) = &parameters.queue_dir else {
+        return Ok(None);
+    };
+    let directory = Directory::hold(path)?;
+    let settings = DiskQueueSettings {
+        queue_size: parameters.queue_size,
+        max_bytes: parameters.queue_dir_max_bytes,
+        commit_interval: parameters.commit_interval,
+    };
+    let clock = Clock::new(Instant::now(), SystemTime::now());
+    let mut progress = |done: u64, all: u64| {
+        tracing::info!(bytes = done, of_bytes = all, "reading the queue on disk");
+    };
+    let room = Arc::clone(room);
+    let started = DiskQueue::start(Arc::new(directory), settings, clock, room, &mut progress);
+    let (queue, recovery) = started.map_err(|source| ConnectorError::Queue {
+        path: path.clone(),
+        source,
+    })?;
+    log_recovery(path, &recovery);
+    Ok(Some(queue))
+}
+
+fn log_recovery(path: &Path, recovery: &Recovery) {
+    tracing::info!(
+        queue_dir = %path.display(),
+        records = recovery.records,
+        streams = recovery.streams,
+        bytes = recovery.bytes,
+        torn_bytes = recovery.damage.torn_bytes,
+        "the queue on disk is open"
+    );
+    if recovery.is_damaged() {
+        tracing::error!(
+            queue_dir = %path.display(),
+            places = recovery.damage.places,
+            bytes = recovery.damage.bytes,
+            records_without_stream = recovery.nobodys_records,
+            missing_files = recovery.missing_segments,
+            unusable_files = recovery.unusable_files,
+            "parts of the queue on disk are damaged; all that is whole is delivered, and damaged files are set aside"
+        );
     }
 }
 

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Connector, Leftover};
 use crate::destination::Destination;
 use crate::mqtt::{Event, Message};
+use crate::queue::disk::DiskQueue;
 
 /// How often idle streams are looked for, where the service manager does not ask for more.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -19,6 +20,9 @@ const CONGESTION_MAX: Duration = Duration::from_secs(2);
 
 /// How often a held-back flow is looked at.
 const CONGESTION_CHECK: Duration = Duration::from_millis(250);
+
+/// How long the queue on disk may take to write what it holds, and to end.
+const LAST_SYNC: Duration = Duration::from_secs(5);
 
 /// How long the last statuses may take once everything is delivered or given up.
 const LAST_STATUSES: Duration = Duration::from_secs(2);
@@ -50,6 +54,7 @@ impl<D: Destination> Connector<D> {
             tokio::select! {
                 event = self.session.next() => self.take(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
+                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
                 () = self.room.notified(), if self.intake.has_parked() => self.retry_parked(),
                 _ = self.workers.ended(), if !self.workers.is_empty() => {}
                 () = sleep_until(wake_at) => {
@@ -79,6 +84,7 @@ impl<D: Destination> Connector<D> {
                 self.intake.receive(&messages, Instant::now(), |token| {
                     session.acknowledge(token)
                 });
+                self.acknowledge_synced();
                 self.start_workers();
             }
             Event::Connected {
@@ -100,6 +106,13 @@ impl<D: Destination> Connector<D> {
         let session = &mut self.session;
         self.intake
             .retry_parked(Instant::now(), |token| session.acknowledge(token));
+        self.acknowledge_synced();
+    }
+
+    fn acknowledge_synced(&mut self) {
+        let session = &mut self.session;
+        self.intake
+            .acknowledge_synced(|token| session.acknowledge(token));
     }
 
     fn start_workers(&mut self) {
@@ -140,6 +153,7 @@ impl<D: Destination> Connector<D> {
             timeout_s = self.shutdown_timeout.as_secs(),
             "stopping: sending what is queued"
         );
+        self.sync_last().await;
         self.deadline.send_replace(Some(deadline));
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
@@ -157,14 +171,52 @@ impl<D: Destination> Connector<D> {
                 }
             }
         }
-        left += self.publish_last_statuses().await;
+        let (kept, lost) = self.close_queue().await;
+        left += lost + self.publish_last_statuses().await;
         let leftover = Leftover {
             records: left,
+            kept,
             documents: self.statuses.waiting() + self.session.under_way(),
         };
         self.session.disconnect(GOODBYE).await;
         log_end(leftover);
         leftover
+    }
+
+    /// What was received is synced and acknowledged, where there is a queue on disk that can be written.
+    async fn sync_last(&mut self) {
+        let Some(disk) = self.disk.clone() else {
+            return;
+        };
+        let limit = Instant::now() + LAST_SYNC;
+        while disk.has_unwritten() && disk.fault().is_none() {
+            tokio::select! {
+                () = disk.progress() => self.acknowledge_synced(),
+                () = sleep_until(limit) => break,
+            }
+        }
+        self.acknowledge_synced();
+    }
+
+    /// Ends the queue on disk. Says how many records it keeps, and how many it could not write that no
+    /// broker keeps either.
+    async fn close_queue(&mut self) -> (usize, usize) {
+        let Some(disk) = self.disk.take() else {
+            return (0, 0);
+        };
+        let closing = tokio::task::spawn_blocking(move || disk.close());
+        match timeout(LAST_SYNC, closing).await {
+            Ok(Ok(closed)) => {
+                self.intake.report_lost(&closed.lost);
+                (closed.kept, closed.lost.len())
+            }
+            _ => {
+                tracing::error!(
+                    "the queue on disk could not be closed: writing to it takes too long"
+                );
+                (0, 0)
+            }
+        }
     }
 
     /// While stopping, messages that the broker keeps for us are left to it.
@@ -191,8 +243,26 @@ impl<D: Destination> Connector<D> {
     }
 }
 
+/// Waits until more is synced; for ever where nothing is.
+async fn synced(disk: Option<&DiskQueue>) {
+    match disk {
+        Some(disk) => disk.progress().await,
+        None => std::future::pending().await,
+    }
+}
+
 fn log_end(leftover: Leftover) {
-    let Leftover { records, documents } = leftover;
+    let Leftover {
+        records,
+        kept,
+        documents,
+    } = leftover;
+    if kept > 0 {
+        tracing::info!(
+            records = kept,
+            "records are kept on disk; they are sent after the next start"
+        );
+    }
     if records > 0 {
         tracing::warn!(
             records,
@@ -205,7 +275,7 @@ fn log_end(leftover: Leftover) {
             "status documents could not be published before the stop"
         );
     }
-    if leftover.is_nothing() {
+    if leftover.is_nothing() && kept == 0 {
         tracing::info!("stopped; everything was delivered and reported");
     }
 }

@@ -5,6 +5,7 @@
 mod backoff;
 mod pace;
 mod parallel;
+mod refill;
 mod schedule;
 mod trouble;
 mod worker;

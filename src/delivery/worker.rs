@@ -14,10 +14,11 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::pace::{Pace, full_batch_records};
 use super::parallel::Parallel;
+use super::refill::{self, Refill};
 use super::schedule::Schedule;
 use super::trouble::TroubleLog;
 use crate::batch::{self, Batch, BatchLimits};
-use crate::code::Code;
+use crate::code::{Code, DROPPED_MESSAGE};
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
 use crate::parameters::RateLimits;
 use crate::queue::{Record, Stream};
@@ -85,6 +86,8 @@ pub struct Worker<D> {
     backoff: Backoff,
     /// When expired records are looked for next: not for each by itself.
     next_expiry: Option<Instant>,
+    /// Records on their way from disk.
+    refill: Refill,
     /// How many calls may be under way at a time.
     parallel: Parallel,
     /// The rate limits.
@@ -132,6 +135,7 @@ impl<D: Destination> Worker<D> {
             limits,
             backoff: Backoff::default(),
             next_expiry: None,
+            refill: Refill::default(),
             parallel: Parallel::new(if single {
                 PARALLEL_RECORDS
             } else {
@@ -159,11 +163,15 @@ impl<D: Destination> Worker<D> {
                     return self.give_up().await;
                 }
             }
+            self.drop_for_newer(now);
             self.expire(now);
             self.start_calls(now);
             let ends = deadline.is_some() || self.stream.is_forgotten();
-            if ends && self.stream.queue().is_empty() {
+            if ends && self.stream.is_empty() {
                 return 0;
+            }
+            if deadline.is_some() && self.is_stuck_on_disk(now) {
+                return self.give_up().await;
             }
             self.wait(now, deadline).await;
         }
@@ -174,6 +182,12 @@ impl<D: Destination> Worker<D> {
         if self.schedule.rush() {
             self.backoff.try_now();
         }
+    }
+
+    /// While stopping: whether calls fail, and the records are on disk. There they are safe, so the stop
+    /// need not wait for them.
+    fn is_stuck_on_disk(&self, now: Instant) -> bool {
+        self.stream.disk.is_some() && self.in_flight.is_empty() && self.backoff.until(now).is_some()
     }
 
     /// Waits for whatever may change what there is to do.
@@ -191,6 +205,9 @@ impl<D: Destination> Worker<D> {
                 self.paying = None;
                 self.paid = Some(batch);
             }
+            loaded = self.refill.loaded(), if self.refill.is_loading() => {
+                self.refill.settle(&self.stream, loaded);
+            }
             () = self.stream.wake.notified() => {}
             () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             Ok(()) = self.context.deadline.changed() => {}
@@ -201,15 +218,18 @@ impl<D: Destination> Worker<D> {
     fn next_instant(&self, now: Instant, deadline: Deadline) -> Option<Instant> {
         let queue = self.stream.queue();
         let expiry = self.context.settings.record_max_age.and_then(|age| {
-            Some((queue.oldest_bound()? + age).max(self.next_expiry.unwrap_or(now)))
+            let oldest = [queue.oldest_bound(), self.oldest_on_disk()];
+            let oldest = oldest.into_iter().flatten().min()?;
+            Some((oldest + age).max(self.next_expiry.unwrap_or(now)))
         });
-        let backoff = if queue.waiting() > 0 {
+        let backoff = if queue.waiting() + self.stream.unread() > 0 {
             self.backoff.until(now)
         } else {
             None
         };
         drop(queue);
-        [self.schedule.ends(), backoff, expiry, deadline]
+        let refill = self.refill.not_before(now);
+        [self.schedule.ends(), backoff, expiry, refill, deadline]
             .into_iter()
             .flatten()
             .min()
@@ -217,17 +237,30 @@ impl<D: Destination> Worker<D> {
 
     /// Starts every call that is due and allowed.
     fn start_calls(&mut self, now: Instant) {
-        loop {
+        // What is on its way from disk counts neither here nor there; it is here in a moment.
+        while !self.refill.is_loading() {
             let queue = self.stream.queue();
-            self.schedule.observe(queue.waiting(), now);
+            self.schedule
+                .observe(queue.waiting() + self.stream.unread(), now);
             let planned = batch::next(queue.waiting_sizes(), self.limits);
+            let expected = refill::expected(&self.stream, &queue, planned, self.limits);
             drop(queue);
-            if planned.records == 0
-                || !self.schedule.is_due(planned)
+            let allowed = self.parallel.allowed(self.backoff.is_probing());
+            let free = allowed.saturating_sub(self.in_flight.len());
+            if expected.records == 0
+                || !self.schedule.is_due(expected)
                 || self.backoff.until(now).is_some()
-                || self.in_flight.len() >= self.parallel.allowed(self.backoff.is_probing())
+                || free == 0
                 || self.paying.is_some()
             {
+                return;
+            }
+            if expected != planned && self.refill.not_before(now).is_none() {
+                self.refill
+                    .start(&self.stream, self.limits, free, planned.records);
+                return;
+            }
+            if planned.records == 0 {
                 return;
             }
             // None to be had: it is tried again when a call of this stream ends.
@@ -349,7 +382,13 @@ impl<D: Destination> Worker<D> {
                         (record.id.as_str(), verdict)
                     }),
             );
-        self.stream.queue().settle(finished.len(), retry);
+        if finished.is_empty() && self.stream.disk.is_some() {
+            refill::unload(&self.stream, &retry);
+            self.stream.queue().settle(retry.len(), Vec::new());
+        } else {
+            refill::finish(&self.stream, finished.iter().map(|(record, _)| record));
+            self.stream.queue().settle(finished.len(), retry);
+        }
         // What the records were charged is free only once they are gone.
         drop(finished);
         self.context.room.notify_one();
@@ -384,10 +423,15 @@ impl<D: Destination> Worker<D> {
             return;
         }
         let old = self.stream.queue().expire(now, max_age);
+        let is_old = |oldest: Instant| now.saturating_duration_since(oldest) >= max_age;
+        let more_on_disk = self.oldest_on_disk().is_some_and(is_old);
+        if more_on_disk {
+            self.load_anyway(now);
+        }
         if old.is_empty() {
             return;
         }
-        self.next_expiry = Some(now + EXPIRY_PAUSE);
+        self.next_expiry = (!more_on_disk).then(|| now + EXPIRY_PAUSE);
         let message = format!(
             "not delivered within {} s (RECORD_MAX_AGE)",
             max_age.as_secs()
@@ -396,8 +440,50 @@ impl<D: Destination> Worker<D> {
         let error = ServiceError::new(Code::Expired.as_str(), message);
         self.trouble
             .note_trouble(&self.stream.arn, &error, old.len(), 0, now);
+        refill::finish(&self.stream, old.iter());
         drop(old);
         self.context.room.notify_one();
+    }
+
+    /// When the oldest record that is on disk only was received, as far as is known.
+    fn oldest_on_disk(&self) -> Option<Instant> {
+        let disk = self.stream.disk.as_ref()?;
+        Some(disk.clock().instant(disk.depth().oldest_unix_ms()?))
+    }
+
+    /// Reads records though it is not their turn: not to be sent, but to end them.
+    fn load_anyway(&mut self, now: Instant) {
+        if !self.refill.is_loading() && self.refill.not_before(now).is_none() {
+            self.refill
+                .start(&self.stream, BatchLimits::of_service(0), 1, 0);
+        }
+    }
+
+    /// With a queue on disk the oldest records are read to be dropped: their ids are in them.
+    fn drop_for_newer(&mut self, now: Instant) {
+        let Some(disk) = &self.stream.disk else {
+            return;
+        };
+        let to_drop = disk.depth().to_drop();
+        if to_drop == 0 {
+            return;
+        }
+        let mut queue = self.stream.queue();
+        let oldest: Vec<Record> = (0..to_drop).map_while(|_| queue.drop_oldest()).collect();
+        drop(queue);
+        if !oldest.is_empty() {
+            self.fail_all(&oldest, Code::Dropped, DROPPED_MESSAGE);
+            refill::finish(&self.stream, oldest.iter());
+            disk.depth().dropped(oldest.len());
+            self.context.room.notify_one();
+        } else if disk.depth().unread() == 0 {
+            // All are in flight: there is nothing left that could be dropped.
+            disk.depth().dropped(to_drop);
+            return;
+        }
+        if disk.depth().to_drop() > 0 {
+            self.load_anyway(now);
+        }
     }
 
     /// The time to stop is over: what has not been delivered by now is reported as such.
@@ -408,6 +494,10 @@ impl<D: Destination> Worker<D> {
             if ended.is_ok() {
                 self.settle(ended);
             }
+        }
+        if self.stream.disk.is_some() {
+            // What is not final stays where it is, and is sent after the next start.
+            return 0;
         }
         let mut left: Vec<Record> = self
             .in_flight

@@ -48,6 +48,7 @@ pub(super) fn admit(
         id,
         received: now,
         charge,
+        kept: None,
     });
     debug_assert!(pushed.is_ok());
     Ok(())
@@ -74,6 +75,10 @@ pub(super) fn refusal(refusal: Refusal, id: &str, queue_size: usize) -> Rejectio
                 "the queue of this stream holds {queue_size} records, as many as \
                  DELIVERY_STREAM_QUEUE_SIZE allows"
             ),
+        ),
+        Refusal::QueueDirFull => (
+            Code::QueueFull,
+            "the queue on disk holds as many bytes as QUEUE_DIR_MAX_BYTES allows".to_owned(),
         ),
         Refusal::MemoryLimitExceeded => (
             Code::MemoryLimitExceeded,

@@ -4,6 +4,7 @@
 //! is locked once, and the rejections go out together. It does no I/O and has no clock.
 
 mod admit;
+mod keep;
 mod parking;
 mod staging;
 mod streams;
@@ -11,15 +12,17 @@ mod streams;
 mod tests;
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::{Arc, MutexGuard};
 
 use tokio::time::Instant;
 
 use crate::arn::{DeliveryStreamArn, Partitions};
-use crate::code::Code;
+use crate::code::{Code, DROPPED_MESSAGE};
 use crate::envelope::Envelope;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
+use crate::queue::disk::{DiskQueue, Ticket};
 use crate::queue::{Id, MemoryBudget, Refusal, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
@@ -52,6 +55,10 @@ pub struct Intake {
     envelope: Option<Envelope>,
     /// Bounds all queues together.
     budget: MemoryBudget,
+    /// Where records are held, unless that is memory.
+    disk: Option<DiskQueue>,
+    /// What the messages are owed whose records are not synced yet, in the order of their tickets.
+    unsynced: VecDeque<(Ticket, AckToken)>,
     /// Where rejections go.
     statuses: Publisher,
     /// The streams that have records or had some lately.
@@ -72,6 +79,7 @@ impl Intake {
         decoder: Decoder,
         settings: IntakeSettings,
         budget: MemoryBudget,
+        disk: Option<DiskQueue>,
         statuses: Publisher,
         now: Instant,
     ) -> Self {
@@ -80,6 +88,7 @@ impl Intake {
             settings.partitions,
             settings.queue_size,
             budget.clone(),
+            disk.clone(),
             now,
         );
         Intake {
@@ -87,6 +96,8 @@ impl Intake {
             settings,
             envelope: None,
             budget,
+            disk,
+            unsynced: VecDeque::new(),
             statuses,
             streams,
             touched: Vec::new(),
@@ -103,7 +114,7 @@ impl Intake {
     }
 
     /// Takes in what one read brought. `acknowledge` is called for every message that is held by
-    /// a queue, rejected or ignored; not for one that waits for room.
+    /// a queue, rejected or ignored; not for one that waits for room, or to be synced.
     pub fn receive(
         &mut self,
         messages: &[Message],
@@ -233,6 +244,9 @@ impl Intake {
         let slot = self.streams.get_mut(index);
         let stream = Arc::clone(&slot.stream);
         let staged = slot.staging.finish();
+        if let Some(disk) = &stream.disk {
+            return self.keep_staged(index, &stream, disk, staged, now);
+        }
         let when_full = self.settings.when_full;
         // Records of one stream keep their order: who comes later waits behind who waits already.
         let mut wait = slot.parked > 0;
@@ -292,6 +306,13 @@ impl Intake {
                 continue;
             }
             let stream = Arc::clone(&self.streams.get_mut(slot).stream);
+            if let Some(disk) = &stream.disk {
+                if let Err(staged) = self.keep_parked(slot, &stream, disk, staged, now) {
+                    still_full.push(slot);
+                    self.parking.push(Parked { slot, staged });
+                }
+                continue;
+            }
             let ack = staged.ack;
             let mut queue = stream.queue();
             let before = queue.waiting();
@@ -322,6 +343,10 @@ impl Intake {
     /// There is a new connection. What waits un-acknowledged comes again where the broker kept the
     /// session; where it did not, ours is the only copy left.
     pub fn reconnected(&mut self, resumed: bool) {
+        self.unsynced.clear();
+        if let Some(disk) = &self.disk {
+            disk.reconnected(resumed);
+        }
         for Parked { slot, mut staged } in self.parking.take_all() {
             if resumed && staged.ack.is_some() {
                 self.streams.get_mut(slot).parked -= 1;
@@ -350,7 +375,7 @@ impl Intake {
 
     /// Whether so much waits for room that nothing more should be read.
     pub fn is_choked(&self) -> bool {
-        self.parking.is_full()
+        self.parking.is_full() || self.disk.as_ref().is_some_and(DiskQueue::is_choked)
     }
 
     /// Streams opened since the last call: each needs a worker.
@@ -393,7 +418,7 @@ impl Intake {
         tracing::debug!(stream = %stream.arn, records = dropped.len(), "dropped the oldest records for newer ones");
         let verdict = Verdict::Fail {
             code: Code::Dropped.as_str(),
-            message: "dropped for a newer record, as the queue was full (WHEN_FULL=drop-oldest)",
+            message: DROPPED_MESSAGE,
         };
         self.statuses
             .publish(dropped.iter().map(|id| (id.as_str(), verdict)));

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::staging::Staging;
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
+use crate::queue::disk::DiskQueue;
 use crate::queue::{MemoryBudget, Stream};
 
 /// Most streams in use at a time. Each has a worker and connections of its own.
@@ -39,7 +40,7 @@ pub(super) struct Slot {
 
 impl Slot {
     fn is_idle(&self) -> bool {
-        self.staging.is_empty() && self.parked == 0 && self.stream.queue().is_empty()
+        self.staging.is_empty() && self.parked == 0 && self.stream.is_empty()
     }
 }
 
@@ -56,6 +57,8 @@ pub(super) struct Streams {
     queue_size: usize,
     /// Of which each stream gets a share.
     budget: MemoryBudget,
+    /// Where records stand, unless that is memory.
+    disk: Option<DiskQueue>,
     /// Opened and not handed out yet.
     opened: Vec<Arc<Stream>>,
 }
@@ -66,17 +69,26 @@ impl Streams {
         partitions: Partitions,
         queue_size: usize,
         budget: MemoryBudget,
+        disk: Option<DiskQueue>,
         now: Instant,
     ) -> Self {
+        let with_records = disk.as_ref().map(DiskQueue::streams_with_records);
         let mut streams = Streams {
             slots: Vec::new(),
             by_arn: HashMap::new(),
             partitions,
             queue_size,
             budget,
+            disk,
             opened: Vec::new(),
         };
         streams.open(default, now);
+        // However many they are: their records are here already.
+        for arn in with_records.into_iter().flatten() {
+            if !streams.by_arn.contains_key(arn.as_str()) {
+                streams.open(arn, now);
+            }
+        }
         streams
     }
 
@@ -151,11 +163,11 @@ impl Streams {
     }
 
     fn open(&mut self, arn: DeliveryStreamArn, now: Instant) -> SlotIndex {
-        let stream = Arc::new(Stream::new(
-            arn.clone(),
-            self.queue_size,
-            self.budget.share(),
-        ));
+        let share = self.budget.share();
+        let stream = Arc::new(match &self.disk {
+            Some(disk) => Stream::on_disk(arn.clone(), disk.stream(&arn), share),
+            None => Stream::new(arn.clone(), self.queue_size, share),
+        });
         self.opened.push(Arc::clone(&stream));
         let slot = Slot {
             stream,

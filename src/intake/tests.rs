@@ -41,6 +41,7 @@ impl Bench {
                 full_batch_records: 500,
             },
             budget.clone(),
+            None,
             statuses.clone(),
             now,
         );

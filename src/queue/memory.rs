@@ -45,12 +45,21 @@ impl StreamQueue {
     ///
     /// # Errors
     /// Gives the record back where the queue is full.
+    #[expect(
+        clippy::result_large_err,
+        reason = "a refused record is moved back, not boxed"
+    )]
     pub fn push(&mut self, record: Record) -> Result<(), (Refusal, Record)> {
         if !self.has_room() {
             return Err((Refusal::QueueFull, record));
         }
         self.append(record);
         Ok(())
+    }
+
+    /// Takes a record in, behind all others, that was counted before: it comes from disk.
+    pub fn refill(&mut self, record: Record) {
+        self.append(record);
     }
 
     /// Takes the first `count` waiting records out for a call. They stay counted as in flight.
@@ -176,6 +185,7 @@ mod tests {
                 .share()
                 .charge(MemoryBudget::record_bytes(bytes, 0))
                 .unwrap(),
+            kept: None,
         }
     }
 

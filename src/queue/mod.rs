@@ -2,16 +2,19 @@
 //!
 //! A [`StreamQueue`] holds the records of one stream, waiting or in flight, within the queue
 //! size; a [`MemoryBudget`] bounds what all queues together may cost. Bookkeeping only: no I/O
-//! and no clock, the time comes in as an argument. [`Stream`] is what intake and delivery share.
+//! and no clock, the time comes in as an argument. With a queue on disk ([`disk`]) the records stand
+//! there, and a [`StreamQueue`] holds those that were read back to be sent. [`Stream`] is what intake and
+//! delivery share.
 
 mod budget;
+pub mod disk;
 mod memory;
 mod record;
 mod stream;
 
 pub use budget::{Charge, MemoryBudget, Share};
 pub use memory::StreamQueue;
-pub use record::{Id, Record};
+pub use record::{Id, Kept, Record};
 pub use stream::Stream;
 
 /// Why a queue does not take a record.
@@ -19,6 +22,8 @@ pub use stream::Stream;
 pub enum Refusal {
     /// The stream holds as many records, waiting or in flight, as the queue size allows.
     QueueFull,
+    /// The queue on disk holds as many bytes as it may.
+    QueueDirFull,
     /// The queues together hold as much as the memory size allows.
     MemoryLimitExceeded,
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Charge;
+use super::disk::Place;
 
 /// The id of a request: text, as a slice of a buffer that other records may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +39,17 @@ pub struct Record {
     pub received: Instant,
     /// Its share of the memory budget, given back when the record goes.
     pub charge: Charge,
+    /// Where it is kept, with a queue on disk.
+    pub kept: Option<Kept>,
+}
+
+/// A record's copy on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// Where it stands.
+    pub place: Place,
+    /// When it was received, as it is written there.
+    pub received_unix_ms: u64,
 }
 
 impl Record {

@@ -239,6 +239,7 @@ impl Bench {
                     id,
                     received: Instant::now(),
                     charge,
+                    kept: None,
                 })
                 .unwrap();
         }

@@ -1,0 +1,180 @@
+//! Records of a queue on disk on their way back into memory: read when it is their turn, by a thread
+//! that may block, and given up again when a call that carried them came to nothing.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::Instant;
+
+use crate::arn::DeliveryStreamArn;
+use crate::batch::{self, BATCH_MAX_BYTES, Batch, BatchLimits};
+use crate::queue::disk::{Load, Loaded, Wanted};
+use crate::queue::{Id, Kept, Record, Stream, StreamQueue};
+
+/// Batches that are read at a time, at most.
+const BATCHES: usize = 4;
+
+/// How long to wait where memory has no place: another stream may be done with a call by then.
+const MEMORY_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long to wait where a file could not be read.
+const FAULT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Reads the records of one stream back.
+#[derive(Debug, Default)]
+pub(super) struct Refill {
+    /// A read under way.
+    loading: Option<JoinHandle<io::Result<Load>>>,
+    /// When the next may be tried, after one that brought nothing.
+    not_before: Option<Instant>,
+    /// Whether a fault was logged and has not passed yet.
+    is_faulty: bool,
+}
+
+impl Refill {
+    /// Whether a read is under way.
+    pub fn is_loading(&self) -> bool {
+        self.loading.is_some()
+    }
+
+    /// When the next may be tried; `None` where it may be now.
+    pub fn not_before(&self, now: Instant) -> Option<Instant> {
+        self.not_before.filter(|&instant| instant > now)
+    }
+
+    /// Begins to read the records for some calls.
+    pub fn start(&mut self, stream: &Stream, limits: BatchLimits, calls: usize, waiting: usize) {
+        let Some(disk) = stream.disk.clone() else {
+            return;
+        };
+        let share = stream.share.clone();
+        let records = if limits.records == 1 {
+            calls
+        } else {
+            limits.records * calls.clamp(1, BATCHES)
+        };
+        let wanted = Wanted {
+            records: records.saturating_sub(waiting).max(1),
+            bytes: BATCH_MAX_BYTES,
+        };
+        self.loading = Some(tokio::task::spawn_blocking(move || {
+            disk.load(&share, wanted)
+        }));
+    }
+
+    /// Waits for the read under way; for ever where there is none.
+    pub async fn loaded(&mut self) -> Result<io::Result<Load>, JoinError> {
+        match &mut self.loading {
+            Some(loading) => {
+                let loaded = loading.await;
+                self.loading = None;
+                loaded
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts what was read into the queue in memory.
+    pub fn settle(&mut self, stream: &Stream, loaded: Result<io::Result<Load>, JoinError>) {
+        let now = Instant::now();
+        let load = match loaded {
+            Ok(Ok(load)) => load,
+            Ok(Err(error)) => return self.failed(&stream.arn, &error.to_string(), now),
+            // What it had read is read again after the next start.
+            Err(error) => return self.failed(&stream.arn, &error.to_string(), now),
+        };
+        if std::mem::take(&mut self.is_faulty) {
+            tracing::info!(stream = %stream.arn, "records can be read from the queue on disk again");
+        }
+        if load.lost > 0 {
+            tracing::error!(
+                stream = %stream.arn,
+                records = load.lost,
+                "records on disk were damaged since they were written; they are lost"
+            );
+        }
+        self.not_before = load.records.is_empty().then(|| now + MEMORY_PAUSE);
+        let Some(disk) = &stream.disk else { return };
+        let clock = disk.clock();
+        let mut queue = stream.queue();
+        for loaded in load.records {
+            let received = clock.instant(loaded.received_unix_ms);
+            queue.refill(record(loaded, received));
+        }
+    }
+
+    fn failed(&mut self, stream: &DeliveryStreamArn, error: &str, now: Instant) {
+        self.not_before = Some(now + FAULT_PAUSE);
+        if !std::mem::replace(&mut self.is_faulty, true) {
+            tracing::error!(%stream, error, "records cannot be read from the queue on disk; trying again");
+        }
+    }
+}
+
+fn record(loaded: Loaded, received: Instant) -> Record {
+    Record {
+        data: loaded.data,
+        id: Id::from_utf8(loaded.id),
+        received,
+        charge: loaded.charge,
+        kept: Some(Kept {
+            place: loaded.place,
+            received_unix_ms: loaded.received_unix_ms,
+        }),
+    }
+}
+
+/// The next call, were all in memory that waits: whether it would be full is known without reading.
+pub(super) fn expected(
+    stream: &Stream,
+    queue: &StreamQueue,
+    planned: Batch,
+    limits: BatchLimits,
+) -> Batch {
+    let Some(disk) = &stream.disk else {
+        return planned;
+    };
+    let unread = disk.depth().unread();
+    if planned.full || unread == 0 {
+        return planned;
+    }
+    let records = queue.waiting() + unread;
+    let data_bytes = queue.waiting_bytes() + disk.depth().unread_bytes();
+    Batch {
+        records,
+        data_bytes,
+        full: records >= limits.records
+            || batch::body_bytes(data_bytes) + records * batch::body_bytes(0) >= limits.body_bytes,
+    }
+}
+
+/// Tells a queue on disk that the outcomes of records are final.
+pub(super) fn finish<'a>(stream: &Stream, records: impl Iterator<Item = &'a Record>) {
+    if let Some(disk) = &stream.disk {
+        let places: Vec<_> = records
+            .filter_map(|record| Some(record.kept?.place))
+            .collect();
+        if !places.is_empty() {
+            disk.finish(&places);
+        }
+    }
+}
+
+/// Leaves records of a call that came to nothing to the disk: memory is for streams that are well.
+pub(super) fn unload(stream: &Stream, records: &[Record]) {
+    if let Some(disk) = &stream.disk {
+        let kept: Vec<_> = records
+            .iter()
+            .filter_map(|record| {
+                let Kept {
+                    place,
+                    received_unix_ms,
+                } = record.kept?;
+                let bytes = record.data.len() + record.id.as_str().len();
+                Some((place, bytes, received_unix_ms))
+            })
+            .collect();
+        disk.unload(&kept);
+    }
+}

@@ -1,0 +1,300 @@
+//! The bytes of a segment file: a header, then entries ([`crate::framing`]). Pure.
+//!
+//! ```text
+//! header   two copies of: "KEDGEQ" version:u16 number:u64 created_unix_ms:u64 salt:u32 crc:u32
+//! ```
+
+use crate::arn::DeliveryStreamArn;
+use crate::framing::{ENTRY_HEADER_BYTES, crc, put, seal, take};
+
+/// What a segment begins with.
+const MAGIC: [u8; 6] = *b"KEDGEQ";
+
+/// The format written, and the only one read.
+pub const VERSION: u16 = 1;
+
+/// Bytes of one copy of the header.
+const COPY_BYTES: usize = 32;
+
+/// Bytes of the header. The second copy serves where the first is damaged.
+pub const HEADER_BYTES: usize = 2 * COPY_BYTES;
+
+/// What a segment says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Goes up from segment to segment and is never used again.
+    pub number: u64,
+    /// When it was begun; the times of its records count from here.
+    pub created_unix_ms: u64,
+    /// Starts every checksum in it.
+    pub salt: u32,
+}
+
+/// Why a header cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Neither copy is whole.
+    #[error("its header is damaged")]
+    Damaged,
+    /// Written by a later version of the program.
+    #[error("it has format version {0}, and this program knows version {VERSION}")]
+    Version(u16),
+}
+
+impl Header {
+    /// Appends it, twice.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let mut copy = Vec::with_capacity(COPY_BYTES);
+        copy.extend_from_slice(&MAGIC);
+        copy.extend_from_slice(&VERSION.to_le_bytes());
+        copy.extend_from_slice(&self.number.to_le_bytes());
+        copy.extend_from_slice(&self.created_unix_ms.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        copy.extend_from_slice(&crc(0, &[&copy]).to_le_bytes());
+        out.extend_from_slice(&copy);
+        out.extend_from_slice(&copy);
+    }
+
+    /// Reads it from the beginning of a segment.
+    ///
+    /// # Errors
+    /// Where no copy is whole, or the version is another.
+    pub fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
+        let mut error = HeaderError::Damaged;
+        for copy in bytes.chunks_exact(COPY_BYTES).take(2) {
+            match Self::read_copy(copy) {
+                Ok(header) => return Ok(header),
+                Err(HeaderError::Damaged) => {}
+                Err(version) => error = version,
+            }
+        }
+        Err(error)
+    }
+
+    fn read_copy(copy: &[u8]) -> Result<Header, HeaderError> {
+        let sum = COPY_BYTES - 4;
+        if copy[..6] != MAGIC || crc(0, &[&copy[..sum]]).to_le_bytes() != copy[sum..] {
+            return Err(HeaderError::Damaged);
+        }
+        let version = u16::from_le_bytes([copy[6], copy[7]]);
+        if version != VERSION {
+            return Err(HeaderError::Version(version));
+        }
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&copy[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Header {
+            number: number(8),
+            created_unix_ms: number(16),
+            salt: u32::from_le_bytes([copy[24], copy[25], copy[26], copy[27]]),
+        })
+    }
+}
+
+/// What stands in an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// From here on records of this segment name the stream by this number. Written twice, since
+    /// without it its records would be nobody's.
+    Stream {
+        /// Counts the streams of the segment from 0.
+        number: u32,
+        /// Which it is.
+        arn: &'a str,
+    },
+    /// A record.
+    Record(RecordEntry<'a>),
+    /// A record that stood elsewhere, where it is finished with.
+    Moved {
+        /// Where it stood.
+        origin: RecordKey,
+        /// The record.
+        record: RecordEntry<'a>,
+    },
+    /// Records whose outcome is final.
+    Finished(Vec<FinishedIn>),
+    /// The segment was ended in order: all before is synced, so what is not whole is damaged.
+    End,
+}
+
+/// A record as it stands in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordEntry<'a> {
+    /// Number of its stream in this segment.
+    pub stream: u32,
+    /// Counts the records of the segment from 0.
+    pub ordinal: u32,
+    /// When it was received.
+    pub received_unix_ms: u64,
+    /// The id of its request, UTF-8.
+    pub id: &'a [u8],
+    /// The record.
+    pub data: &'a [u8],
+}
+
+/// Names a record as long as its segment exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Which record of it.
+    pub ordinal: u32,
+}
+
+/// Finished records of one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FinishedIn {
+    /// Number of the segment.
+    pub segment: u64,
+    /// First and last ordinals of runs, ascending.
+    pub runs: Vec<(u32, u32)>,
+}
+
+const STREAM: u8 = 1;
+const RECORD: u8 = 2;
+const MOVED: u8 = 3;
+const FINISHED: u8 = 4;
+const END: u8 = 5;
+
+/// Appends entries of one segment.
+#[derive(Debug, Clone, Copy)]
+pub struct EntryWriter {
+    /// The header of the segment.
+    pub header: Header,
+}
+
+impl EntryWriter {
+    /// Appends an entry. A body that is too long is the caller's fault: records are bounded long
+    /// before.
+    pub fn write(&self, entry: &Entry<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&[0; ENTRY_HEADER_BYTES]);
+        let kind = match entry {
+            Entry::Stream { number, arn } => {
+                put(out, u64::from(*number));
+                out.extend_from_slice(arn.as_bytes());
+                STREAM
+            }
+            Entry::Record(record) => {
+                self.put_record(record, out);
+                RECORD
+            }
+            Entry::Moved { origin, record } => {
+                put(out, origin.segment);
+                put(out, u64::from(origin.ordinal));
+                self.put_record(record, out);
+                MOVED
+            }
+            Entry::Finished(segments) => {
+                segments
+                    .iter()
+                    .for_each(|finished| put_finished(finished, out));
+                FINISHED
+            }
+            Entry::End => END,
+        };
+        seal(self.header.salt, kind, &mut out[start..]);
+    }
+
+    fn put_record(&self, record: &RecordEntry<'_>, out: &mut Vec<u8>) {
+        put(out, u64::from(record.stream));
+        put(out, u64::from(record.ordinal));
+        // A record that was moved here is older than the segment: the sign goes into the lowest bit.
+        let age = record
+            .received_unix_ms
+            .wrapping_sub(self.header.created_unix_ms) as i64;
+        put(out, (age << 1 ^ age >> 63) as u64);
+        put(out, record.id.len() as u64);
+        out.extend_from_slice(record.id);
+        out.extend_from_slice(record.data);
+    }
+}
+
+/// Reads an entry that [`look`] found; `entry` is all of it. `None`: not one that this version
+/// writes.
+pub fn read<'a>(header: &Header, kind: u8, entry: &'a [u8]) -> Option<Entry<'a>> {
+    let mut body = entry.get(ENTRY_HEADER_BYTES..)?;
+    let body = &mut body;
+    match kind {
+        STREAM => Some(Entry::Stream {
+            number: take_u32(body)?,
+            arn: std::str::from_utf8(body).ok()?,
+        }),
+        RECORD => Some(Entry::Record(take_record(header, body)?)),
+        MOVED => Some(Entry::Moved {
+            origin: RecordKey {
+                segment: take(body)?,
+                ordinal: take_u32(body)?,
+            },
+            record: take_record(header, body)?,
+        }),
+        FINISHED => {
+            let mut segments = Vec::new();
+            while !body.is_empty() {
+                segments.push(take_finished(body)?);
+            }
+            Some(Entry::Finished(segments))
+        }
+        END => Some(Entry::End),
+        _ => None,
+    }
+}
+
+fn take_record<'a>(header: &Header, body: &mut &'a [u8]) -> Option<RecordEntry<'a>> {
+    let stream = take_u32(body)?;
+    let ordinal = take_u32(body)?;
+    let age = take(body)?;
+    let age = (age >> 1) as i64 ^ -((age & 1) as i64);
+    let received_unix_ms = header.created_unix_ms.wrapping_add(age as u64);
+    let id_bytes = usize::try_from(take(body)?).ok()?;
+    let (id, data) = body.split_at_checked(id_bytes)?;
+    Some(RecordEntry {
+        stream,
+        ordinal,
+        received_unix_ms,
+        id,
+        data,
+    })
+}
+
+fn put_finished(finished: &FinishedIn, out: &mut Vec<u8>) {
+    put(out, finished.segment);
+    put(out, finished.runs.len() as u64);
+    let mut next = 0;
+    for &(first, last) in &finished.runs {
+        put(out, u64::from(first - next));
+        put(out, u64::from(last - first));
+        next = last;
+    }
+}
+
+fn take_finished(body: &mut &[u8]) -> Option<FinishedIn> {
+    let segment = take(body)?;
+    let count = take(body)?;
+    let mut runs = Vec::new();
+    let mut next = 0u32;
+    for _ in 0..count {
+        let first = next.checked_add(take_u32(body)?)?;
+        let last = first.checked_add(take_u32(body)?)?;
+        runs.push((first, last));
+        next = last;
+    }
+    Some(FinishedIn { segment, runs })
+}
+
+/// What a record takes in a segment at most, in bytes.
+pub fn record_max_bytes(id_bytes: usize, data_bytes: usize) -> u64 {
+    // Varints: stream, ordinal, id length up to 5 bytes, time up to 10, and the origin of a moved one.
+    (ENTRY_HEADER_BYTES + 5 + 5 + 10 + 5 + 15 + id_bytes + data_bytes) as u64
+}
+
+/// What the definition of a stream takes, both copies.
+pub fn stream_bytes(arn: &DeliveryStreamArn) -> u64 {
+    2 * (ENTRY_HEADER_BYTES + 5 + arn.as_str().len()) as u64
+}
+
+fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
+    u32::try_from(take(bytes)?).ok()
+}

@@ -1,0 +1,283 @@
+//! What is known of a segment in memory: two bits for each record — whether it is still needed, and
+//! whether it is still unread — and a few numbers. Pure.
+
+use std::collections::BTreeSet;
+
+use super::format::{FinishedIn, Header};
+
+/// Parts of a segment in which a stream's unread records are known to stand or not to stand.
+pub(super) const BLOCKS: u64 = 64;
+
+/// What names a segment's file.
+pub(super) fn file_name(number: u64) -> String {
+    format!("queue-{number:010}.log")
+}
+
+/// The number of the segment that has this file name.
+pub(super) fn number_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("queue-")?.strip_suffix(".log")?;
+    let number = digits.parse().ok()?;
+    // Beyond this it was not made by counting.
+    (file_name(number) == name && number < u64::MAX / 2).then_some(number)
+}
+
+/// Where a record stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Number of the segment.
+    pub segment: u64,
+    /// Which record of the segment.
+    pub ordinal: u32,
+    /// Where its entry begins, in bytes.
+    pub offset: u32,
+    /// How long its entry is, in bytes.
+    pub bytes: u32,
+    /// The number that its stream has in the segment.
+    pub stream: u32,
+}
+
+/// A set of small numbers.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub fn insert(&mut self, number: u32) {
+        let word = number as usize / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+    }
+
+    /// Whether it was in.
+    pub fn remove(&mut self, number: u32) -> bool {
+        let was_in = self.contains(number);
+        if was_in {
+            self.0[number as usize / 64] &= !(1 << (number % 64));
+        }
+        was_in
+    }
+
+    pub fn contains(&self, number: u32) -> bool {
+        self.0
+            .get(number as usize / 64)
+            .is_some_and(|word| word >> (number % 64) & 1 == 1)
+    }
+}
+
+/// Numbers as runs, first and last of each: what is added in order costs next to nothing.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Runs(Vec<(u32, u32)>);
+
+impl Runs {
+    pub fn add(&mut self, first: u32, last: u32) {
+        match self.0.last_mut() {
+            Some(run) if run.1.checked_add(1) == Some(first) => run.1 = last,
+            _ => self.0.push((first, last)),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, ascending and joined; nothing is left.
+    pub fn take(&mut self) -> Vec<(u32, u32)> {
+        let mut runs = std::mem::take(&mut self.0);
+        runs.sort_unstable();
+        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(runs.len());
+        for (first, last) in runs {
+            match joined.last_mut() {
+                Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
+                _ => joined.push((first, last)),
+            }
+        }
+        joined
+    }
+}
+
+/// A segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    /// What its file begins with.
+    pub header: Header,
+    /// Length of its file.
+    pub bytes: u64,
+    /// Records that it has or had: the next one's ordinal.
+    pub records: u32,
+    /// Records whose outcome is not final.
+    live: Bits,
+    /// Live records that are not in memory.
+    unread: Bits,
+    /// How many are live.
+    pub live_records: u32,
+    /// What their entries take.
+    pub live_bytes: u64,
+    /// Finished, and not noted in the log yet.
+    unnoted: Runs,
+    /// Older segments whose records are noted as finished in this one: the notes must outlive it.
+    pub notes_about: BTreeSet<u64>,
+    /// Where the first entry of each block begins.
+    block_starts: Vec<u32>,
+    /// Length of a block.
+    block_bytes: u64,
+    /// Whether something in it could not be read: then it is set aside, not removed.
+    pub damaged: bool,
+    /// Whether records could not be moved away that are in memory and cannot be read here any more:
+    /// it goes when they are finished.
+    pub is_stuck: bool,
+}
+
+impl Segment {
+    /// An empty segment of about `segment_bytes` in the end.
+    pub fn new(header: Header, segment_bytes: u64) -> Self {
+        Segment {
+            header,
+            bytes: 0,
+            records: 0,
+            live: Bits::default(),
+            unread: Bits::default(),
+            live_records: 0,
+            live_bytes: 0,
+            unnoted: Runs::default(),
+            notes_about: BTreeSet::new(),
+            block_starts: Vec::new(),
+            block_bytes: segment_bytes.div_ceil(BLOCKS).max(1),
+            damaged: false,
+            is_stuck: false,
+        }
+    }
+
+    /// The block in which an entry at `offset` stands.
+    pub fn block(&self, offset: u32) -> u32 {
+        (u64::from(offset) / self.block_bytes).min(BLOCKS - 1) as u32
+    }
+
+    /// Where the first entry of a block begins.
+    pub fn block_start(&self, block: u32) -> u32 {
+        self.block_starts.get(block as usize).copied().unwrap_or(0)
+    }
+
+    /// Tells of a record's entry; entries come in order.
+    pub fn note_record(&mut self, place: &Place) {
+        let block = self.block(place.offset) as usize;
+        while self.block_starts.len() <= block {
+            self.block_starts.push(place.offset);
+        }
+        self.records = self.records.max(place.ordinal.saturating_add(1));
+    }
+
+    /// A record that is needed, and in memory or not.
+    pub fn hold(&mut self, place: &Place, unread: bool) {
+        self.live.insert(place.ordinal);
+        if unread {
+            self.unread.insert(place.ordinal);
+        }
+        self.live_records += 1;
+        self.live_bytes += u64::from(place.bytes);
+    }
+
+    pub fn is_live(&self, ordinal: u32) -> bool {
+        self.live.contains(ordinal)
+    }
+
+    pub fn is_unread(&self, ordinal: u32) -> bool {
+        self.unread.contains(ordinal)
+    }
+
+    /// A record is now in memory. Whether it was not.
+    pub fn set_read(&mut self, ordinal: u32) -> bool {
+        self.unread.remove(ordinal)
+    }
+
+    /// A record is in memory no more.
+    pub fn set_unread(&mut self, ordinal: u32) {
+        self.unread.insert(ordinal);
+    }
+
+    /// A record is needed no more. Whether it was.
+    pub fn release(&mut self, place: &Place) -> bool {
+        let was_live = self.live.remove(place.ordinal);
+        if was_live {
+            self.unread.remove(place.ordinal);
+            self.live_records -= 1;
+            self.live_bytes = self.live_bytes.saturating_sub(place.bytes.into());
+        }
+        was_live
+    }
+
+    /// Gives up all records that are not in memory. Says how many there were.
+    pub fn lose_unread(&mut self) -> u32 {
+        let mut lost = 0;
+        for ordinal in 0..self.records {
+            if self.unread.remove(ordinal) && self.live.remove(ordinal) {
+                lost += 1;
+            }
+        }
+        self.live_records -= lost;
+        if self.live_records == 0 {
+            self.live_bytes = 0;
+        }
+        self.damaged |= lost > 0;
+        lost
+    }
+
+    /// A finished record is to be noted as such.
+    pub fn owe_note(&mut self, ordinal: u32) {
+        self.unnoted.add(ordinal, ordinal);
+    }
+
+    /// Notes that were taken to be written and were not.
+    pub fn owe_notes(&mut self, runs: &[(u32, u32)]) {
+        for &(first, last) in runs {
+            self.unnoted.add(first, last);
+        }
+    }
+
+    /// All finished records are to be noted again: the segment with their notes goes.
+    pub fn owe_all_notes(&mut self) {
+        for ordinal in (0..self.records).filter(|&ordinal| !self.live.contains(ordinal)) {
+            self.unnoted.add(ordinal, ordinal);
+        }
+    }
+
+    /// What is to be noted; nothing is owed then.
+    pub fn take_notes(&mut self) -> Option<FinishedIn> {
+        if self.unnoted.is_empty() {
+            return None;
+        }
+        Some(FinishedIn {
+            segment: self.header.number,
+            runs: self.unnoted.take(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_joined_whatever_the_order() {
+        let mut runs = Runs::default();
+        for number in [5, 6, 7, 1, 2, 9, 3, 4] {
+            runs.add(number, number);
+        }
+        assert_eq!(runs.take(), [(1, 7), (9, 9)]);
+        assert!(runs.is_empty());
+    }
+
+    #[test]
+    fn only_names_of_ours_are_segments() {
+        assert_eq!(number_of(&file_name(7)), Some(7));
+        assert_eq!(number_of(&file_name(u64::MAX)), None);
+        for name in [
+            "queue-7.log",
+            "queue-0000000007.log.damaged",
+            "queue-+000000007.log",
+            "lock",
+        ] {
+            assert_eq!(number_of(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The face of the queue on disk: what intake and the workers ask of it.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::clock::Clock;
+use super::index::{Depth, StreamId};
+use super::load::{Load, Wanted, load};
+use super::recover::{Progress, Recovery, recover};
+use super::segment::Place;
+use super::state::{Bounds, Incoming, State, Ticket, lock};
+use super::thread::Thread;
+use super::writer::Writer;
+use crate::arn::DeliveryStreamArn;
+use crate::files::Files;
+use crate::queue::{Id, Refusal, Share};
+
+/// Payload bytes that may wait to be written before no more is read from the broker.
+const CHOKED_BYTES: usize = 1024 * 1024;
+
+/// Records likewise.
+const CHOKED_RECORDS: usize = 4000;
+
+/// How the queue works.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskQueueSettings {
+    /// Records of one stream (`DELIVERY_STREAM_QUEUE_SIZE`).
+    pub queue_size: usize,
+    /// Bytes of all its files (`QUEUE_DIR_MAX_BYTES`).
+    pub max_bytes: u64,
+    /// How long a group stays open for more records at most (`COMMIT_INTERVAL_MS`).
+    pub commit_interval: Duration,
+}
+
+impl DiskQueueSettings {
+    /// The bounds that follow. Segments are small beside the whole, so that what is finished goes soon,
+    /// and large enough to be few; one is in memory when its records are moved.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            queue_size: self.queue_size,
+            max_bytes: self.max_bytes,
+            segment_bytes: (self.max_bytes / 32).clamp(128 * 1024, 2 * 1024 * 1024),
+        }
+    }
+}
+
+/// A queue on disk. Cheap to clone; clones share it.
+#[derive(Clone)]
+pub struct DiskQueue {
+    inner: Arc<Inner>,
+    /// The writer's thread, until it is joined.
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl std::fmt::Debug for DiskQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskQueue").finish_non_exhaustive()
+    }
+}
+
+/// What the thread and the others share.
+pub(super) struct Inner {
+    pub files: Arc<dyn Files>,
+    pub state: Mutex<State>,
+    /// Rung when the thread has something to do.
+    pub work: Condvar,
+    pub clock: Clock,
+    /// All records up to this ticket are synced.
+    pub synced: AtomicU64,
+    /// Rung when that changed.
+    pub progress: Notify,
+    /// Rung when there is room again.
+    pub room: Arc<Notify>,
+}
+
+/// What is left when the queue is closed.
+#[derive(Debug)]
+pub struct Closed {
+    /// Records kept on disk.
+    pub kept: usize,
+    /// Ids of records that could not be written and that no broker keeps.
+    pub lost: Vec<Id>,
+}
+
+impl DiskQueue {
+    /// Reads what is in the directory and starts to write. `room` is rung when there is room again.
+    ///
+    /// # Errors
+    /// Where the directory cannot be read.
+    pub fn start(
+        files: Arc<dyn Files>,
+        settings: DiskQueueSettings,
+        clock: Clock,
+        room: Arc<Notify>,
+        progress: Progress<'_>,
+    ) -> io::Result<(Self, Recovery)> {
+        let (queue, recovery, mut thread) = Self::open(files, settings, clock, room, progress)?;
+        let handle = std::thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || thread.run())?;
+        *queue
+            .thread
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(handle);
+        Ok((queue, recovery))
+    }
+
+    /// The same, the thread not started.
+    pub(super) fn open(
+        files: Arc<dyn Files>,
+        settings: DiskQueueSettings,
+        clock: Clock,
+        room: Arc<Notify>,
+        progress: Progress<'_>,
+    ) -> io::Result<(Self, Recovery, Thread)> {
+        let bounds = settings.bounds();
+        let (state, recovery, next_number) = recover(&*files, bounds, progress)?;
+        let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number);
+        let inner = Arc::new(Inner {
+            files,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            clock,
+            synced: AtomicU64::new(0),
+            progress: Notify::new(),
+            room,
+        });
+        let thread = Thread::new(Arc::clone(&inner), writer, settings.commit_interval);
+        let queue = DiskQueue {
+            inner,
+            thread: Arc::default(),
+        };
+        Ok((queue, recovery, thread))
+    }
+
+    /// The stream of that name.
+    pub fn stream(&self, arn: &DeliveryStreamArn) -> DiskStream {
+        let mut state = lock(&self.inner.state);
+        let id = state.stream(arn);
+        let depth = match state.streams.get(&id) {
+            Some(stream) => Arc::clone(&stream.depth),
+            None => unreachable!("the stream was made just now, under the same lock"),
+        };
+        drop(state);
+        DiskStream {
+            queue: self.clone(),
+            id,
+            depth,
+        }
+    }
+
+    /// Every stream that holds records.
+    pub fn streams_with_records(&self) -> Vec<DeliveryStreamArn> {
+        let state = lock(&self.inner.state);
+        let streams = state.streams.values();
+        let with_records = streams.filter(|stream| stream.depth.held() > 0);
+        with_records.map(|stream| stream.arn.clone()).collect()
+    }
+
+    /// All records up to this ticket are synced.
+    pub fn synced(&self) -> Ticket {
+        self.inner.synced.load(Ordering::Acquire)
+    }
+
+    /// Waits until more is synced than when the last wait ended.
+    pub async fn progress(&self) {
+        self.inner.progress.notified().await;
+    }
+
+    /// Whether so much waits to be written that nothing more should be read.
+    pub fn is_choked(&self) -> bool {
+        let state = lock(&self.inner.state);
+        state.incoming_bytes >= CHOKED_BYTES || state.incoming.len() >= CHOKED_RECORDS
+    }
+
+    /// Whether any record is not written yet.
+    pub fn has_unwritten(&self) -> bool {
+        lock(&self.inner.state).unwritten > 0
+    }
+
+    /// Why nothing can be written at the moment.
+    pub fn fault(&self) -> Option<String> {
+        lock(&self.inner.state).fault.clone()
+    }
+
+    /// There is a new connection. In a session that the broker kept it sends again what is not
+    /// acknowledged, so what of it waits here to be written is dropped; in a new one ours is the only
+    /// copy.
+    pub fn reconnected(&self, resumed: bool) {
+        let mut state = lock(&self.inner.state);
+        if resumed {
+            state.drop_kept_by_broker();
+        } else {
+            state.kept_by_no_broker();
+        }
+    }
+
+    /// The clock that records' times are told by.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock
+    }
+
+    /// Writes what waits and ends. Blocks until that is done, or has failed.
+    pub fn close(&self) -> Closed {
+        lock(&self.inner.state).closing = true;
+        self.inner.work.notify_one();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // A panic of the thread was reported by the runtime; what it held is in the state.
+            let _ = thread.join();
+        }
+        let state = lock(&self.inner.state);
+        let unwritten = state
+            .incoming
+            .iter()
+            .filter(|record| !record.kept_by_broker);
+        let streams = state.streams.values();
+        let held: usize = streams.map(|stream| stream.depth.held()).sum();
+        Closed {
+            kept: held.saturating_sub(state.incoming.len()),
+            lost: unwritten.map(|record| record.id.clone()).collect(),
+        }
+    }
+}
+
+/// A stream of the queue.
+#[derive(Clone)]
+pub struct DiskStream {
+    queue: DiskQueue,
+    id: StreamId,
+    depth: Arc<Depth>,
+}
+
+impl std::fmt::Debug for DiskStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskStream")
+            .field("depth", &self.depth)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DiskStream {
+    /// What is known of it without asking.
+    pub fn depth(&self) -> &Depth {
+        &self.depth
+    }
+
+    /// Rung when records can be read.
+    pub fn bell(&self) -> Arc<Notify> {
+        Arc::clone(&self.depth.bell)
+    }
+
+    /// The clock that records' times are told by.
+    pub fn clock(&self) -> Clock {
+        self.queue.inner.clock
+    }
+
+    /// The way in, for several records at once.
+    pub fn door(&self, arn: &DeliveryStreamArn, now: Instant) -> Door<'_> {
+        Door {
+            state: lock(&self.queue.inner.state),
+            inner: &self.queue.inner,
+            stream: self.id,
+            arn: arn.clone(),
+            received_unix_ms: self.queue.inner.clock.unix_ms(now),
+        }
+    }
+
+    /// Reads the next records that are not in memory. Blocks: it reads files.
+    ///
+    /// # Errors
+    /// Where they cannot be read at the moment.
+    pub fn load(&self, share: &Share, wanted: Wanted) -> io::Result<Load> {
+        let inner = &self.queue.inner;
+        load(&*inner.files, &inner.state, self.id, share, wanted)
+    }
+
+    /// The outcomes of these records are final.
+    pub fn finish(&self, places: &[Place]) {
+        lock(&self.queue.inner.state).finish(self.id, places);
+        self.queue.inner.work.notify_one();
+    }
+
+    /// These records (place, bytes of data and id, time of receipt) are in memory no more and not
+    /// final: they are read again.
+    pub fn unload(&self, records: &[(Place, usize, u64)]) {
+        lock(&self.queue.inner.state).unload(self.id, records);
+    }
+
+    /// Nothing more comes for it.
+    pub fn close(&self) {
+        lock(&self.queue.inner.state).close_stream(self.id);
+    }
+}
+
+/// The way into the queue. The thread goes to work when it is dropped.
+pub struct Door<'a> {
+    state: MutexGuard<'a, State>,
+    inner: &'a Inner,
+    stream: StreamId,
+    arn: DeliveryStreamArn,
+    received_unix_ms: u64,
+}
+
+impl Door<'_> {
+    /// Takes a record in. It is held once [`DiskQueue::synced`] has reached its ticket.
+    ///
+    /// # Errors
+    /// Where there is no room.
+    pub fn push(
+        &mut self,
+        id: Id,
+        data: bytes::Bytes,
+        kept_by_broker: bool,
+    ) -> Result<Ticket, (Refusal, Id, bytes::Bytes)> {
+        let record = Incoming {
+            stream: self.stream,
+            arn: self.arn.clone(),
+            id,
+            data,
+            received_unix_ms: self.received_unix_ms,
+            kept_by_broker,
+            ticket: 0,
+        };
+        self.state
+            .push(record, std::time::Instant::now())
+            .map_err(|(refusal, record)| (refusal, record.id, record.data))
+    }
+}
+
+impl Drop for Door<'_> {
+    fn drop(&mut self) {
+        self.inner.work.notify_one();
+    }
+}

@@ -1,0 +1,212 @@
+//! The writer's thread: when a group is written, what follows a fault, and when things are tidied up.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::state::{Group, State, lock};
+use super::store::Inner;
+use super::tidy::{remove_finished, tidy};
+use super::writer::Writer;
+
+/// Records that make a full group: it is written at once. Half of what an MQTT 5 broker has under way
+/// to us, so that the next group fills while this one is synced.
+const GROUP_RECORDS: usize = 500;
+
+/// Payload bytes that do.
+const GROUP_BYTES: usize = 256 * 1024;
+
+/// Most records of a group, so that the broker's window is opened again soon.
+const GROUP_MAX_RECORDS: usize = 4 * GROUP_RECORDS;
+
+/// Payload bytes after which a group takes no further record.
+const GROUP_MAX_BYTES: usize = 4 * GROUP_BYTES;
+
+/// How long outcomes may be written and not synced. Where the power goes, what they are about is sent
+/// again.
+const NOTES_SYNC: Duration = Duration::from_secs(1);
+
+/// The first wait after a fault; it doubles.
+const FAULT_WAIT: Duration = Duration::from_millis(100);
+
+/// The longest.
+const FAULT_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The writer and what decides when it works.
+pub(super) struct Thread {
+    inner: Arc<Inner>,
+    writer: Writer,
+    /// `COMMIT_INTERVAL_MS`.
+    commit_interval: Duration,
+    /// Since when notes are written and not synced.
+    unsynced_since: Option<Instant>,
+    /// Faults in a row.
+    faults: u32,
+    /// After a fault, when it is tried again.
+    retry_at: Option<Instant>,
+}
+
+/// What is to be done now.
+enum Work {
+    /// This is to be written, and the notes synced.
+    Write(Group, bool),
+    /// This is the last.
+    End(Group),
+}
+
+impl Thread {
+    pub fn new(inner: Arc<Inner>, writer: Writer, commit_interval: Duration) -> Self {
+        Thread {
+            inner,
+            writer,
+            commit_interval,
+            unsynced_since: None,
+            faults: 0,
+            retry_at: None,
+        }
+    }
+
+    /// Works until the queue is closed.
+    pub fn run(&mut self) {
+        loop {
+            match self.wait() {
+                Work::Write(group, sync) => {
+                    let _ = self.step(group, sync);
+                }
+                Work::End(group) => {
+                    let _ = self.end(group);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes the last group and leaves a directory that says what it holds and no more.
+    ///
+    /// # Errors
+    /// What the operating system said; what is there can be read all the same.
+    fn end(&mut self, group: Group) -> io::Result<()> {
+        self.step(group, true)?;
+        self.writer.end_segment()?;
+        let inner = &self.inner;
+        lock(&inner.state).current = None;
+        remove_finished(&mut self.writer, &*inner.files, &inner.state)?;
+        self.writer.end_segment()
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> Work {
+        let mut state = lock(&self.inner.state);
+        loop {
+            if state.closing {
+                return Work::End(state.take_group(usize::MAX, usize::MAX));
+            }
+            let now = Instant::now();
+            let next = self.next_work(&state, now);
+            if next.is_some_and(|next| next <= now) {
+                let sync = self
+                    .unsynced_since
+                    .is_some_and(|since| now.duration_since(since) >= NOTES_SYNC);
+                return Work::Write(state.take_group(GROUP_MAX_RECORDS, GROUP_MAX_BYTES), sync);
+            }
+            let work = &self.inner.work;
+            state = match next {
+                // A lock that was poisoned elsewhere is as good as any; see `lock`.
+                Some(next) => {
+                    let waited = work.wait_timeout(state, next - now);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+                None => work
+                    .wait(state)
+                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// When there is something to do, as far as is known now.
+    fn next_work(&self, state: &State, now: Instant) -> Option<Instant> {
+        if self.retry_at.is_some() {
+            return self.retry_at;
+        }
+        let is_full = state.incoming.len() >= GROUP_RECORDS || state.incoming_bytes >= GROUP_BYTES;
+        let group = state.waits_since.map(|since| {
+            if is_full {
+                now
+            } else {
+                since + self.commit_interval
+            }
+        });
+        // Notes go with the next group, where one is on its way.
+        let notes = (group.is_none() && (!state.owing.is_empty() || state.untidy)).then_some(now);
+        let sync = self.unsynced_since.map(|since| since + NOTES_SYNC);
+        [group, notes, sync].into_iter().flatten().min()
+    }
+
+    /// Writes a group and tidies up.
+    ///
+    /// # Errors
+    /// What the operating system said; it is tried again.
+    pub fn step(&mut self, group: Group, sync: bool) -> io::Result<()> {
+        let ticket = group.records.last().map(|record| record.ticket);
+        let mut streams: Vec<_> = group.records.iter().map(|record| record.stream).collect();
+        streams.sort_unstable();
+        streams.dedup();
+        let mut result = self.writer.write_group(group, &self.inner.state, sync);
+        if result.is_ok()
+            && let Some(ticket) = ticket
+        {
+            self.inner.synced.store(ticket, Ordering::Release);
+            self.inner.progress.notify_one();
+            let state = lock(&self.inner.state);
+            for stream in streams.iter().filter_map(|id| state.streams.get(id)) {
+                stream.depth.bell.notify_one();
+            }
+        }
+        // Even on a full disk: to remove a file takes no room, and makes some.
+        if lock(&self.inner.state).untidy {
+            match tidy(&mut self.writer, &*self.inner.files, &self.inner.state) {
+                Ok(true) => self.inner.room.notify_one(),
+                Ok(false) => {}
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        self.unsynced_since = match self.unsynced_since {
+            _ if !self.writer.has_unsynced_notes() => None,
+            None => Some(Instant::now()),
+            since => since,
+        };
+        self.note_result(&result);
+        result
+    }
+
+    /// What follows a fault, and what is said about it.
+    fn note_result(&mut self, result: &io::Result<()>) {
+        let mut state = lock(&self.inner.state);
+        match result {
+            Ok(()) => {
+                self.faults = 0;
+                self.retry_at = None;
+                if state.fault.take().is_some() {
+                    tracing::info!("the queue on disk can be written again");
+                }
+            }
+            Err(error) => {
+                let wait = FAULT_WAIT
+                    .saturating_mul(1 << self.faults.min(10))
+                    .min(FAULT_WAIT_MAX);
+                self.faults += 1;
+                self.retry_at = Some(Instant::now() + wait);
+                let fault = error.to_string();
+                if state.fault.as_ref() != Some(&fault) {
+                    tracing::error!(
+                        error = fault,
+                        "the queue on disk cannot be written; messages are not acknowledged, so the broker keeps \
+                         them, until it can be again"
+                    );
+                    state.fault = Some(fault);
+                }
+            }
+        }
+    }
+}
