@@ -27,8 +27,15 @@ const STATUS_PART: usize = 10;
 /// The least that must be left for waiting statuses.
 const LEAST_STATUS_BYTES: usize = MIB;
 
+/// Records on their way to the disk: one group that is being written and synced, and one that
+/// gathers behind it, each bounded by its bytes. With a queue on disk only.
+const COMMIT_BYTES: usize = 3 * MIB;
+
 /// The smallest memory size that works, in KB: one record of the largest size can be held.
 pub const LEAST_MEMORY_SIZE_KB: u64 = 28_672;
+
+/// The same with a queue on disk, which needs memory for records that are being written as well.
+pub const LEAST_MEMORY_SIZE_ON_DISK_KB: u64 = 32_768;
 
 /// What each user of memory may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,15 +47,17 @@ pub struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Divides a memory size of at least [`LEAST_MEMORY_SIZE_KB`].
-    pub fn of(memory_size_bytes: usize) -> Self {
+    /// Divides a memory size of at least [`LEAST_MEMORY_SIZE_KB`]; where the queue is `on_disk`, of
+    /// at least [`LEAST_MEMORY_SIZE_ON_DISK_KB`].
+    pub fn of(memory_size_bytes: usize, on_disk: bool) -> Self {
         let rest =
             memory_size_bytes.saturating_sub(PROCESS_BYTES + INCOMING_BYTES + OUTGOING_BYTES);
         let rest = rest - rest / RESERVE_PART;
         let statuses_bytes = (rest / STATUS_PART).max(LEAST_STATUS_BYTES);
+        let commit_bytes = if on_disk { COMMIT_BYTES } else { 0 };
         MemoryPlan {
             queues_bytes: rest
-                .saturating_sub(statuses_bytes)
+                .saturating_sub(statuses_bytes + commit_bytes)
                 .max(MemoryBudget::record_bytes(RECORD_MAX_BYTES, 0)),
             statuses_bytes,
         }
@@ -61,22 +70,44 @@ mod tests {
 
     #[test]
     fn the_least_holds_a_record_of_the_largest_size() {
-        let least = LEAST_MEMORY_SIZE_KB as usize * 1024;
-        let plan = MemoryPlan::of(least);
-        assert!(plan.queues_bytes >= MemoryBudget::record_bytes(RECORD_MAX_BYTES, 65_535));
-        assert!(
-            plan.queues_bytes
-                + plan.statuses_bytes
-                + PROCESS_BYTES
-                + INCOMING_BYTES
-                + OUTGOING_BYTES
-                <= least
-        );
+        for (least_kb, on_disk) in [
+            (LEAST_MEMORY_SIZE_KB, false),
+            (LEAST_MEMORY_SIZE_ON_DISK_KB, true),
+        ] {
+            let least = least_kb as usize * 1024;
+            let plan = MemoryPlan::of(least, on_disk);
+            assert!(plan.queues_bytes >= MemoryBudget::record_bytes(RECORD_MAX_BYTES, 65_535));
+            let commit_bytes = if on_disk { COMMIT_BYTES } else { 0 };
+            assert!(
+                plan.queues_bytes
+                    + plan.statuses_bytes
+                    + commit_bytes
+                    + PROCESS_BYTES
+                    + INCOMING_BYTES
+                    + OUTGOING_BYTES
+                    <= least,
+                "on disk: {on_disk}"
+            );
+        }
+    }
+
+    #[test]
+    fn records_on_their_way_to_the_disk_are_taken_from_the_queues() {
+        for memory_size_bytes in [
+            LEAST_MEMORY_SIZE_ON_DISK_KB as usize * 1024,
+            64 * MIB,
+            1024 * MIB,
+        ] {
+            let in_memory = MemoryPlan::of(memory_size_bytes, false);
+            let on_disk = MemoryPlan::of(memory_size_bytes, true);
+            assert_eq!(in_memory.queues_bytes - on_disk.queues_bytes, 3 * MIB);
+            assert_eq!(in_memory.statuses_bytes, on_disk.statuses_bytes);
+        }
     }
 
     #[test]
     fn the_contracts_default_holds_the_default_queue() {
-        let plan = MemoryPlan::of(65_535 * 1024);
+        let plan = MemoryPlan::of(65_535 * 1024, false);
         assert!(plan.queues_bytes >= 5000 * MemoryBudget::record_bytes(2500, 40));
     }
 }

@@ -202,7 +202,10 @@ async fn a_stream_that_works_beside_twenty_that_hang_with_large_records() {
     })
     .await;
     let cost = MemoryBudget::record_bytes(LARGE_BYTES, "hanging-00/large".len());
-    assert_eq!(hanging(), MemoryPlan::of(65_535 * 1024).queues_bytes / cost);
+    assert_eq!(
+        hanging(),
+        MemoryPlan::of(65_535 * 1024, false).queues_bytes / cost
+    );
     assert!(hanging() < HANGING);
 
     for number in 0..SMALL {

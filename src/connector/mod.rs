@@ -84,7 +84,7 @@ impl<D: Destination> Connector<D> {
     ) -> Result<Self, TlsError> {
         let topics = Topics::new(&parameters.topic_prefix);
         let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
-        let plan = MemoryPlan::of(parameters.memory_size_bytes);
+        let plan = MemoryPlan::of(parameters.memory_size_bytes, parameters.queue_dir.is_some());
         let batches = parameters.connector_version.batches();
         let statuses = Publisher::new(PublisherSettings {
             shape: if batches { Shape::List } else { Shape::Single },

@@ -3,11 +3,13 @@
 //! A parameter is a flag, else an environment variable, else its default; empty means unset, in flags as
 //! well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
 //! faults of a configuration are reported together. The parts: `table` says what there is, `read` how a
-//! value is read, `mqtt` and `mqtt_url` know the broker's side, `fault` says what is wrong.
+//! value is read, `mqtt` and `mqtt_url` know the broker's side, `disk` knows the directories, `fault` says what is
+//! wrong.
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
@@ -16,6 +18,7 @@ use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::memory::LEAST_MEMORY_SIZE_KB;
 use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
 
+mod disk;
 mod fault;
 mod mqtt;
 mod mqtt_url;
@@ -64,6 +67,20 @@ pub struct Parameters {
     pub rate_limits: RateLimits,
     /// When to give a record up; none keeps trying.
     pub record_max_age: Option<Duration>,
+    /// The directory of the queue on disk; none keeps the queue in memory. Its parent existed at start;
+    /// it may itself have to be created.
+    pub queue_dir: Option<PathBuf>,
+    /// What the files of `queue_dir` may take together, in bytes.
+    pub queue_dir_max_bytes: u64,
+    /// How long a group of records may stay open for more before it is written and synced.
+    pub commit_interval: Duration,
+    /// Where records are kept that failed for a reason an operator can mend; none keeps none. As
+    /// `queue_dir`, and apart from it.
+    pub dead_letter_dir: Option<PathBuf>,
+    /// What the files of `dead_letter_dir` may take together, in bytes.
+    pub dead_letter_max_bytes: u64,
+    /// Whether each record is wrapped in a JSON object that tells it from a copy of it.
+    pub record_envelope: bool,
     /// How long a stop may drain.
     pub shutdown_timeout: Duration,
     /// Where a status document is split, in bytes.
@@ -230,6 +247,8 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
     let requests_per_second = rate_limit(reader, &table::MAX_REQUESTS_PER_SECOND);
     // A year: beyond it a mistake of units is likelier than a wish.
     let record_max_age = number(reader, &table::RECORD_MAX_AGE, 0..=31_536_000);
+    let disk = disk::read(reader, memory_size_bytes.as_ref().ok().copied());
+    let record_envelope = reader.value(&table::RECORD_ENVELOPE, boolean);
     let shutdown_timeout = number(reader, &table::SHUTDOWN_TIMEOUT, 0..=3_600);
     // Below 4 KiB one status might not fit; 16 MiB is past what any broker takes.
     let status_max_bytes = number(reader, &table::STATUS_MAX_BYTES, 4_096..=16_777_216);
@@ -239,6 +258,7 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         )
     });
+    let disk = disk?;
     Ok(Parameters {
         default_delivery_stream_arn: default_delivery_stream_arn?,
         partitions: partitions?,
@@ -259,6 +279,12 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
         record_max_age: Some(record_max_age?)
             .filter(|age| *age != 0)
             .map(Duration::from_secs),
+        queue_dir: disk.queue_dir,
+        queue_dir_max_bytes: disk.queue_dir_max_bytes,
+        commit_interval: disk.commit_interval,
+        dead_letter_dir: disk.dead_letter_dir,
+        dead_letter_max_bytes: disk.dead_letter_max_bytes,
+        record_envelope: record_envelope?,
         shutdown_timeout: Duration::from_secs(shutdown_timeout?),
         status_max_bytes: status_max_bytes? as usize,
         log_format: log_format?,

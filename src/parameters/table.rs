@@ -124,6 +124,12 @@ pub static PARAMETERS: &[Parameter] = &[
     MAX_BYTES_PER_SECOND,
     MAX_REQUESTS_PER_SECOND,
     RECORD_MAX_AGE,
+    QUEUE_DIR,
+    QUEUE_DIR_MAX_BYTES,
+    COMMIT_INTERVAL_MS,
+    DEAD_LETTER_DIR,
+    DEAD_LETTER_MAX_BYTES,
+    RECORD_ENVELOPE,
     SHUTDOWN_TIMEOUT,
     STATUS_MAX_BYTES,
     LOG_FORMAT,
@@ -184,7 +190,7 @@ pub(super) const MEMORY_SIZE: Parameter = Parameter {
     flag: "memory-size",
     value_name: "KB",
     default: DefaultValue::Value("65535"),
-    valid: "a whole number of KB (1024 bytes), at least 28672",
+    valid: "a whole number of KB (1024 bytes), at least 28672; with QUEUE_DIR at least 32768",
     example: "131072",
     help: "How much memory the connector may use. Records that do not fit are treated as WHEN_FULL says, \
            even where their stream's queue has room.",
@@ -413,6 +419,81 @@ pub(super) const RECORD_MAX_AGE: Parameter = Parameter {
     example: "86400",
     help: "How long delivery of a record is tried. One that is older and still undelivered fails with \
            the code Expired.",
+    ..PLAIN
+};
+
+pub(super) const QUEUE_DIR: Parameter = Parameter {
+    env: "QUEUE_DIR",
+    flag: "queue-dir",
+    value_name: "DIR",
+    valid: "a directory, or a path whose parent directory exists; neither the same as DEAD_LETTER_DIR, \
+            nor in it, nor around it",
+    example: "/var/lib/kinesis-edge/queue",
+    help: "The directory of the queue on disk: records in it survive a crash and a loss of power, and are \
+           acknowledged to the broker only once they are synced. It is created if missing, and is for one \
+           process at a time. Without it the queue is in memory.",
+    ..PLAIN
+};
+
+pub(super) const QUEUE_DIR_MAX_BYTES: Parameter = Parameter {
+    env: "QUEUE_DIR_MAX_BYTES",
+    flag: "queue-dir-max-bytes",
+    value_name: "BYTES",
+    default: DefaultValue::Value("1073741824"),
+    valid: "a whole number of bytes, 8388608 (8 MiB) to 1099511627776 (1 TiB)",
+    example: "4294967296",
+    help: "How much all files in QUEUE_DIR may take together. Records that do not fit are treated as \
+           WHEN_FULL says. No effect without QUEUE_DIR.",
+    ..PLAIN
+};
+
+pub(super) const COMMIT_INTERVAL_MS: Parameter = Parameter {
+    env: "COMMIT_INTERVAL_MS",
+    flag: "commit-interval-ms",
+    value_name: "MS",
+    default: DefaultValue::Value("2"),
+    valid: "a whole number of milliseconds, 0 to 1000",
+    example: "10",
+    help: "How long records are gathered before they are written to QUEUE_DIR and synced together; a full \
+           group is written at once. More of it spares the disk and delays acknowledgements. No effect \
+           without QUEUE_DIR.",
+    ..PLAIN
+};
+
+pub(super) const DEAD_LETTER_DIR: Parameter = Parameter {
+    env: "DEAD_LETTER_DIR",
+    flag: "dead-letter-dir",
+    value_name: "DIR",
+    valid: "a directory, or a path whose parent directory exists; neither the same as QUEUE_DIR, nor in \
+            it, nor around it",
+    example: "/var/lib/kinesis-edge/dead-letters",
+    help: "The directory where records are kept that failed for a reason an operator can mend: no such \
+           stream, access denied, expired. It is created if missing. Without it such records are gone once \
+           their status is published.",
+    ..PLAIN
+};
+
+pub(super) const DEAD_LETTER_MAX_BYTES: Parameter = Parameter {
+    env: "DEAD_LETTER_MAX_BYTES",
+    flag: "dead-letter-max-bytes",
+    value_name: "BYTES",
+    default: DefaultValue::Value("67108864"),
+    valid: "a whole number of bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)",
+    example: "268435456",
+    help: "How much all files in DEAD_LETTER_DIR may take together; the oldest records go first. No effect \
+           without DEAD_LETTER_DIR.",
+    ..PLAIN
+};
+
+pub(super) const RECORD_ENVELOPE: Parameter = Parameter {
+    env: "RECORD_ENVELOPE",
+    flag: "record-envelope",
+    value_name: "BOOL",
+    default: DefaultValue::Value("false"),
+    valid: "true or false",
+    example: "true",
+    help: "Wrap each record in a JSON object with a unique sequence, its topic and the time it was \
+           received, so that whoever reads the records can remove duplicates.",
     ..PLAIN
 };
 

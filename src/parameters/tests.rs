@@ -5,7 +5,9 @@ use std::path::Path;
 use clap::Command;
 
 use super::*;
+use crate::memory::LEAST_MEMORY_SIZE_ON_DISK_KB;
 
+mod disk;
 mod mqtt;
 mod values;
 
@@ -76,12 +78,10 @@ fn the_table_is_sound() {
         }
         assert!(parameter.help.ends_with('.') && !parameter.default_text().is_empty());
     }
-    assert_eq!(seen.len(), 25);
-    assert!(
-        table::MEMORY_SIZE
-            .valid
-            .contains(&LEAST_MEMORY_SIZE_KB.to_string())
-    );
+    assert_eq!(seen.len(), 31);
+    for least in [LEAST_MEMORY_SIZE_KB, LEAST_MEMORY_SIZE_ON_DISK_KB] {
+        assert!(table::MEMORY_SIZE.valid.contains(&least.to_string()));
+    }
     assert!(
         table::TOPIC_PREFIX
             .valid
@@ -92,6 +92,14 @@ fn the_table_is_sound() {
             .valid
             .contains(&QUEUE_SIZES.end().to_string())
     );
+    for (parameter, range) in [
+        (table::QUEUE_DIR_MAX_BYTES, super::disk::QUEUE_DIR_BYTES),
+        (table::DEAD_LETTER_MAX_BYTES, super::disk::DEAD_LETTER_BYTES),
+    ] {
+        for end in [range.start(), range.end()] {
+            assert!(parameter.valid.contains(&format!(" {end} (")), "{end}");
+        }
+    }
     for partition in crate::arn::Partition::ALL {
         assert!(
             table::AWS_PARTITIONS.valid.contains(partition.name()),
@@ -106,11 +114,13 @@ fn every_example_is_valid() {
     let file = files.path().join("file");
     std::fs::write(&file, "text\n").unwrap();
     let file = file.to_str().unwrap();
+    let directory = files.path().join("directory");
+    let directory = directory.to_str().unwrap();
     for parameter in PARAMETERS {
-        let example = if parameter.value_name == "FILE" {
-            file
-        } else {
-            parameter.example
+        let example = match parameter.value_name {
+            "FILE" => file,
+            "DIR" => directory,
+            _ => parameter.example,
         };
         let mut set = vec![(parameter.env, example), ("MQTT_URL", "mqtts://u@h")];
         match parameter.env {
@@ -156,6 +166,12 @@ fn defaults() {
     assert_eq!(parameters.when_full, WhenFull::Reject);
     assert_eq!(parameters.rate_limits, RateLimits::default());
     assert_eq!(parameters.record_max_age, None);
+    assert_eq!(parameters.queue_dir, None);
+    assert_eq!(parameters.queue_dir_max_bytes, 1024 * 1024 * 1024);
+    assert_eq!(parameters.commit_interval, Duration::from_millis(2));
+    assert_eq!(parameters.dead_letter_dir, None);
+    assert_eq!(parameters.dead_letter_max_bytes, 64 * 1024 * 1024);
+    assert!(!parameters.record_envelope);
     assert_eq!(parameters.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(parameters.status_max_bytes, 120_000);
     assert_eq!(parameters.log_format, LogFormat::Text);
@@ -234,7 +250,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
         .iter()
         .rev()
         .map(|parameter| match parameter.env {
-            name if name.ends_with("_FILE") => (name, missing),
+            name if name.ends_with("_FILE") || name.ends_with("_DIR") => (name, missing),
             "MQTT_USERNAME" => ("MQTT_USERNAME", "a\0b"),
             "MQTT_PASSWORD" => ("MQTT_PASSWORD", "hunter2"),
             "MQTT_CLIENT_ID" => ("MQTT_CLIENT_ID", "\u{1b}[31m"),
@@ -252,13 +268,13 @@ fn all_faults_at_once_in_the_order_of_the_table() {
     assert_eq!(names, expected, "{faults}");
     let text = faults.to_string();
     assert!(
-        text.starts_with("The configuration has 24 faults:\n\n"),
+        text.starts_with("The configuration has 30 faults:\n\n"),
         "{text}"
     );
     assert!(!text.contains("hunter2"));
     assert_eq!(
         text.matches("\n\n").count(),
-        24,
+        30,
         "one paragraph each: {text}"
     );
 }

@@ -130,7 +130,10 @@ fn words() {
     }
     for text in ["1", "0", "yes", "no", "on", "t", "truee"] {
         bad("PUBLISH_WHEN_FULL", text);
+        bad("RECORD_ENVELOPE", text);
     }
+    assert!(good("RECORD_ENVELOPE", "True").record_envelope);
+    assert!(!good("RECORD_ENVELOPE", "false").record_envelope);
     let policies = [
         ("reject", WhenFull::Reject),
         ("wait", WhenFull::Wait),
