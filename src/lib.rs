@@ -19,6 +19,7 @@ pub mod intake;
 pub mod queue;
 
 pub mod batch;
+pub mod dead_letters;
 pub mod delivery;
 pub mod destination;
 
