@@ -11,6 +11,7 @@ pub mod framing;
 pub mod json_text;
 pub mod memory;
 pub mod parameters;
+pub mod utc;
 
 pub mod mqtt;
 pub mod request;

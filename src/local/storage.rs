@@ -9,11 +9,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use super::{LocalError, locked, random_id};
+use crate::utc::Utc;
 
 /// An object that old is left alone and a new one begun.
 const OBJECT_AGE: Duration = Duration::from_secs(60);
@@ -116,9 +117,9 @@ impl StreamFolder {
 impl Object {
     fn begin(root: &Path, stream: &str, now: SystemTime) -> io::Result<Self> {
         let time = Utc::from(now);
-        let folder = root.join(stream).join(time.folder());
+        let folder = root.join(stream).join(folder(&time));
         fs::create_dir_all(&folder)?;
-        let path = folder.join(format!("{stream}-1-{}-{}", time.stamp(), random_id()));
+        let path = folder.join(format!("{stream}-1-{}-{}", stamp(&time), random_id()));
         Ok(Self {
             path,
             begun: now,
@@ -160,84 +161,36 @@ impl Object {
     }
 }
 
-/// A moment in UTC, as the parts that names are made of.
-#[derive(Debug, PartialEq)]
-struct Utc {
-    /// Of the proleptic Gregorian calendar.
-    year: u64,
-    /// 1 to 12.
-    month: u64,
-    /// 1 to 31.
-    day: u64,
-    /// 0 to 86,399.
-    second_of_day: u64,
+/// The folder of a moment, below that of its stream.
+fn folder(time: &Utc) -> PathBuf {
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        ..
+    } = time;
+    format!("{year:04}/{month:02}/{day:02}/{hour:02}").into()
 }
 
-impl From<SystemTime> for Utc {
-    /// Howard Hinnant's `civil_from_days`, for moments since 1970; earlier ones, on a machine
-    /// without a clock, count as 1970.
-    fn from(time: SystemTime) -> Self {
-        let seconds = time
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
-        // Counted from 0000-03-01, so that the leap day is the last of its year.
-        let days = seconds / 86_400 + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * day_of_year + 2) / 153;
-        let month = if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        };
-        Self {
-            year: era * 400 + year_of_era + u64::from(month <= 2),
-            month,
-            day: day_of_year - (153 * march_month + 2) / 5 + 1,
-            second_of_day: seconds % 86_400,
-        }
-    }
-}
-
-impl Utc {
-    fn folder(&self) -> PathBuf {
-        let Self {
-            year,
-            month,
-            day,
-            second_of_day,
-        } = self;
-        [
-            format!("{year:04}"),
-            format!("{month:02}"),
-            format!("{day:02}"),
-            format!("{:02}", second_of_day / 3_600),
-        ]
-        .iter()
-        .collect()
-    }
-
-    fn stamp(&self) -> String {
-        let Self {
-            year,
-            month,
-            day,
-            second_of_day,
-        } = self;
-        let (hour, minute, second) = (
-            second_of_day / 3_600,
-            second_of_day / 60 % 60,
-            second_of_day % 60,
-        );
-        format!("{year:04}-{month:02}-{day:02}-{hour:02}-{minute:02}-{second:02}")
-    }
+/// A moment as the name of an object has it.
+fn stamp(time: &Utc) -> String {
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = time;
+    format!("{year:04}-{month:02}-{day:02}-{hour:02}-{minute:02}-{second:02}")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::UNIX_EPOCH;
+
     use super::*;
 
     /// 2026-11-20 09:08:07 UTC.
@@ -269,25 +222,6 @@ mod tests {
             .collect();
         objects.sort();
         objects
-    }
-
-    #[test]
-    fn the_calendar_is_right() {
-        for (seconds, expected) in [
-            (0, "1970-01-01-00-00-00"),
-            (951_782_399, "2000-02-28-23-59-59"),
-            (951_782_400, "2000-02-29-00-00-00"),
-            (1_709_164_800, "2024-02-29-00-00-00"),
-            (1_798_761_599, "2026-12-31-23-59-59"),
-            (4_107_542_400, "2100-03-01-00-00-00"),
-            (NOON, "2026-11-20-09-08-07"),
-        ] {
-            assert_eq!(Utc::from(at(seconds)).stamp(), expected);
-        }
-        assert_eq!(
-            Utc::from(UNIX_EPOCH - Duration::from_secs(1)).stamp(),
-            "1970-01-01-00-00-00"
-        );
     }
 
     #[test]
