@@ -146,6 +146,26 @@ impl Directory {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Locks a file in it, made where it is missing, for as long as what is given back is open.
+    /// `None`: another process has it.
+    ///
+    /// # Errors
+    /// Where it cannot be made or locked.
+    pub fn lock_file(&self, name: &str) -> io::Result<Option<File>> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.join(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(source)) => Err(source),
+        }
+    }
 }
 
 /// A directory that was just made is an entry of the one above.

@@ -21,6 +21,7 @@ pub mod intake;
 pub mod queue;
 
 pub mod batch;
+pub mod dead_letters;
 pub mod delivery;
 pub mod destination;
 

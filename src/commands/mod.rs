@@ -1,11 +1,15 @@
 //! The subcommands, one file each. They put the library together and talk to the person at the
 //! terminal; what the connector does is in the library.
 
+mod dead_letters;
 #[cfg(feature = "local")]
 mod local;
+mod progress;
 mod run;
 mod send;
+mod send_out;
 mod signals;
+mod text;
 
 use std::process::ExitCode;
 
@@ -32,7 +36,9 @@ pub fn command_line() -> Command {
         .subcommand(run::command());
     #[cfg(feature = "local")]
     let command = command.subcommand(local::command());
-    command.subcommand(send::command())
+    command
+        .subcommand(send::command())
+        .subcommand(dead_letters::command())
 }
 
 /// Runs the subcommand that was asked for.
@@ -42,6 +48,7 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "local")]
         Some(("local", matches)) => local::execute(matches).await,
         Some(("send", matches)) => send::execute(matches).await,
+        Some(("dead-letters", matches)) => dead_letters::execute(matches).await,
         _ => Err(anyhow::anyhow!("no such command; see --help")),
     }
 }

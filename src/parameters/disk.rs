@@ -90,7 +90,7 @@ fn enough_memory(reader: &mut Reader<'_>, memory_size_bytes: Option<usize>) -> R
 }
 
 /// A directory that is there, or that can be made as far as its parent tells.
-fn directory(text: &str) -> Result<PathBuf, String> {
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     // It would be created with a name that nobody can type.
     if text.chars().any(char::is_control) {
         return Err("it has a control character in it (a newline, perhaps)".to_owned());

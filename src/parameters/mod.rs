@@ -167,6 +167,11 @@ pub fn args_mqtt() -> Vec<Arg> {
         .collect()
 }
 
+/// The flags of `dead-letters`: the parameter that [`load_dead_letter_dir`] reads.
+pub fn args_dead_letters() -> Vec<Arg> {
+    vec![table::DEAD_LETTER_DIR.arg()]
+}
+
 /// Reads every parameter from flags and environment. A command without some of the flags of [`args`]
 /// takes those from the environment alone.
 pub fn load(matches: &ArgMatches) -> Result<Parameters, Faults> {
@@ -176,6 +181,15 @@ pub fn load(matches: &ArgMatches) -> Result<Parameters, Faults> {
 /// Reads what `send` needs from flags and environment. Faults of other parameters do not matter to it.
 pub fn load_mqtt(matches: &ArgMatches) -> Result<SendParameters, Faults> {
     parse_mqtt(&|parameter| look_up(parameter, matches, &|name| std::env::var_os(name)))
+}
+
+/// Reads where the dead letters are from flags and environment; `None` where neither says so.
+pub fn load_dead_letter_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
+    let lookup =
+        |parameter: &Parameter| look_up(parameter, matches, &|name| std::env::var_os(name));
+    let mut reader = Reader::new(&lookup);
+    let path = reader.optional(&table::DEAD_LETTER_DIR, disk::directory);
+    reader.finish(path)
 }
 
 /// A parameter's flag, else its variable. An empty flag is not a flag.
