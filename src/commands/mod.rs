@@ -5,6 +5,7 @@ mod dead_letters;
 #[cfg(feature = "local")]
 mod local;
 mod progress;
+mod queue;
 mod run;
 mod send;
 mod send_out;
@@ -38,6 +39,7 @@ pub fn command_line() -> Command {
     let command = command.subcommand(local::command());
     command
         .subcommand(send::command())
+        .subcommand(queue::command())
         .subcommand(dead_letters::command())
 }
 
@@ -48,6 +50,7 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "local")]
         Some(("local", matches)) => local::execute(matches).await,
         Some(("send", matches)) => send::execute(matches).await,
+        Some(("queue", matches)) => queue::execute(matches).await,
         Some(("dead-letters", matches)) => dead_letters::execute(matches).await,
         _ => Err(anyhow::anyhow!("no such command; see --help")),
     }

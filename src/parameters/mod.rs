@@ -172,6 +172,11 @@ pub fn args_dead_letters() -> Vec<Arg> {
     vec![table::DEAD_LETTER_DIR.arg()]
 }
 
+/// The flags of `queue`: the parameter that [`load_queue_dir`] reads.
+pub fn args_queue() -> Vec<Arg> {
+    vec![table::QUEUE_DIR.arg()]
+}
+
 /// Reads every parameter from flags and environment. A command without some of the flags of [`args`]
 /// takes those from the environment alone.
 pub fn load(matches: &ArgMatches) -> Result<Parameters, Faults> {
@@ -185,10 +190,22 @@ pub fn load_mqtt(matches: &ArgMatches) -> Result<SendParameters, Faults> {
 
 /// Reads where the dead letters are from flags and environment; `None` where neither says so.
 pub fn load_dead_letter_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
+    load_directory(matches, &table::DEAD_LETTER_DIR)
+}
+
+/// Reads where the queue is from flags and environment; `None` where neither says so.
+pub fn load_queue_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
+    load_directory(matches, &table::QUEUE_DIR)
+}
+
+fn load_directory(
+    matches: &ArgMatches,
+    directory: &'static Parameter,
+) -> Result<Option<PathBuf>, Faults> {
     let lookup =
         |parameter: &Parameter| look_up(parameter, matches, &|name| std::env::var_os(name));
     let mut reader = Reader::new(&lookup);
-    let path = reader.optional(&table::DEAD_LETTER_DIR, disk::directory);
+    let path = reader.optional(directory, disk::directory);
     reader.finish(path)
 }
 

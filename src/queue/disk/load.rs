@@ -60,6 +60,9 @@ struct Spot {
     header: Header,
     /// The stream's number in the segment.
     stream: u32,
+    /// Up to where it was looked at before.
+    seen: u32,
+    /// Where there may be more.
     offset: u64,
     /// Where the segment ends.
     end: u64,
@@ -111,6 +114,7 @@ fn spot(state: &State, stream: StreamId) -> Option<Spot> {
     Some(Spot {
         header: segment.header,
         stream: part.stream,
+        seen: part.next(),
         offset: part.read_from(segment).into(),
         end: segment.bytes,
     })
@@ -253,7 +257,7 @@ impl Taking<'_> {
         let Some(part) = stream.parts.iter_mut().find(|part| part.segment == number) else {
             return;
         };
-        if u64::from(part.next()) < spot.offset {
+        if part.next() < spot.seen {
             // Records before this were put back meanwhile: they come first.
             return;
         }

@@ -6,11 +6,13 @@
 //! `state` keeps the books — `segment` what each record is, `index` where each stream's unread records
 //! are — and costs a few bits for a record. `writer` writes groups, `tidy` removes and joins segments, `load`
 //! reads records back. [`DiskQueue`] is the face: a thread that writes, and what others may ask.
+//! [`OfflineQueue`] is the face for commands, while no connector runs.
 
 mod clock;
 mod format;
 mod index;
 mod load;
+mod offline;
 mod recover;
 mod scan;
 mod segment;
@@ -23,7 +25,8 @@ mod writer;
 pub use clock::Clock;
 pub use index::{Depth, StreamId};
 pub use load::{Load, Loaded, Wanted};
-pub use recover::Recovery;
+pub use offline::{OfflineError, OfflineQueue, Overview, Repaired, StreamOverview};
+pub use recover::{Mend, Recovery};
 pub use scan::Damage;
 pub use segment::Place;
 pub use state::{Bounds, Ticket};

@@ -59,6 +59,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
 pub(super) fn recover(
     files: &dyn Files,
     bounds: Bounds,
+    mend: Mend,
     progress: Progress<'_>,
 ) -> io::Result<(State, Recovery, u64)> {
     let all = files.list()?;
@@ -74,6 +75,7 @@ pub(super) fn recover(
     let next_number = numbers.max().map_or(1, |number| number + 1);
     let mut pass = Pass {
         files,
+        mend,
         state: State::new(bounds),
         recovery: Recovery::default(),
         finished: HashMap::new(),
@@ -124,8 +126,18 @@ pub(super) fn set_aside(files: &dyn Files, number: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a start may change what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mend {
+    /// Files that cannot be used are set aside.
+    Yes,
+    /// Everything stays as it is.
+    No,
+}
+
 struct Pass<'f> {
     files: &'f dyn Files,
+    mend: Mend,
     state: State,
     recovery: Recovery,
     /// Finished records of segments that are not read yet.
@@ -171,10 +183,15 @@ impl Pass<'_> {
         let file = file_name(number);
         if empty {
             // Created and never written to.
-            let _ = self.files.remove(&file);
+            if self.mend == Mend::Yes {
+                let _ = self.files.remove(&file);
+            }
             return;
         }
         self.recovery.unusable_files += 1;
+        if self.mend == Mend::No {
+            return;
+        }
         if let HeaderError::Version(_) = error {
             tracing::error!(file, %error, "a file of the queue is left alone; run the version that wrote it to deliver its records");
         } else if let Err(problem) = set_aside(self.files, number) {

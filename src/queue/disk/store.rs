@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::index::{Depth, StreamId};
 use super::load::{Load, Wanted, load};
-use super::recover::{Progress, Recovery, recover};
+use super::recover::{Mend, Progress, Recovery, recover};
 use super::segment::Place;
 use super::state::{Bounds, Incoming, State, Ticket, lock};
 use super::thread::Thread;
@@ -53,7 +53,7 @@ impl DiskQueueSettings {
 /// A queue on disk. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct DiskQueue {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
     /// The writer's thread, until it is joined.
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
@@ -100,7 +100,8 @@ impl DiskQueue {
         room: Arc<Notify>,
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery)> {
-        let (queue, recovery, mut thread) = Self::open(files, settings, clock, room, progress)?;
+        let (queue, recovery, mut thread) =
+            Self::open(files, settings, Mend::Yes, clock, room, progress)?;
         let handle = std::thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || thread.run())?;
@@ -115,12 +116,13 @@ impl DiskQueue {
     pub(super) fn open(
         files: Arc<dyn Files>,
         settings: DiskQueueSettings,
+        mend: Mend,
         clock: Clock,
         room: Arc<Notify>,
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery, Thread)> {
         let bounds = settings.bounds();
-        let (state, recovery, next_number) = recover(&*files, bounds, progress)?;
+        let (state, recovery, next_number) = recover(&*files, bounds, mend, progress)?;
         let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number);
         let inner = Arc::new(Inner {
             files,

@@ -67,6 +67,11 @@ impl Thread {
         }
     }
 
+    /// What it works with, for whoever works in its place.
+    pub fn parts(&mut self) -> (&mut Writer, &Inner) {
+        (&mut self.writer, &self.inner)
+    }
+
     /// Works until the queue is closed.
     pub fn run(&mut self) {
         loop {
@@ -86,7 +91,7 @@ impl Thread {
     ///
     /// # Errors
     /// What the operating system said; what is there can be read all the same.
-    fn end(&mut self, group: Group) -> io::Result<()> {
+    pub fn end(&mut self, group: Group) -> io::Result<()> {
         self.step(group, true)?;
         self.writer.end_segment()?;
         let inner = &self.inner;

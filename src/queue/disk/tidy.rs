@@ -7,7 +7,8 @@ use std::sync::Mutex;
 
 use super::format::Entry;
 use super::index::StreamId;
-use super::recover::{read_whole, set_aside};
+use super::offline::Repaired;
+use super::recover::{Progress, read_whole, set_aside};
 use super::scan::Scan;
 use super::segment::{Place, Segment, file_name};
 use super::state::{State, lock};
@@ -41,6 +42,35 @@ pub(super) fn tidy(
         move_records(writer, files, state, victim)?;
         changed |= remove_finished(writer, files, state)?;
     }
+}
+
+/// Moves the whole records of damaged segments to the end of the log, so that the files can be set
+/// aside.
+///
+/// # Errors
+/// What the operating system said; what was done stays done.
+pub(super) fn mend(
+    writer: &mut Writer,
+    files: &dyn Files,
+    state: &Mutex<State>,
+    progress: Progress<'_>,
+) -> io::Result<Repaired> {
+    let damaged: Vec<(u64, usize)> = {
+        let state = lock(state);
+        let damaged = state.segments.values().filter(|segment| segment.damaged);
+        damaged
+            .map(|segment| (segment.header.number, segment.live_records as usize))
+            .collect()
+    };
+    let mut repaired = Repaired::default();
+    for (number, records) in &damaged {
+        move_records(writer, files, state, *number)?;
+        remove_finished(writer, files, state)?;
+        repaired.set_aside += 1;
+        repaired.records += records;
+        progress(repaired.set_aside as u64, damaged.len() as u64);
+    }
+    Ok(repaired)
 }
 
 /// Removes every segment without a record that is needed. Whether there was one.
