@@ -8,13 +8,13 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, value_parser};
-use kinesis_edge::connector::Connector;
+use kinesis_edge::connector::{self, Connector};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
 use kinesis_edge::parameters::{self, Parameter, Parameters};
 use kinesis_edge::telemetry::{self, ServiceManager};
 
-use super::{exit_code, report, signals};
+use super::{exit_code, report, signals, unusable_dead_letters};
 
 /// Where records go whose request names no stream.
 const DEFAULT_STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/local";
@@ -66,6 +66,10 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(faults) => return Ok(report(&faults)),
     };
     telemetry::init_logs(parameters.log_format, &["mqtt5"]);
+    let dead_letters = match connector::dead_letters(&parameters) {
+        Ok(dead_letters) => dead_letters,
+        Err(error) => return Ok(unusable_dead_letters(&error)),
+    };
     let stop = signals::stop_requested()?;
     let data_dir = matches
         .get_one::<PathBuf>("data-dir")
@@ -84,7 +88,8 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         ..FirehoseSettings::default()
     })
     .await;
-    let connector = Connector::new(&parameters, destination, ServiceManager::none())?;
+    let connector = Connector::new(&parameters, destination, ServiceManager::none())?
+        .with_dead_letters(dead_letters);
     let taken = port_by_default(matches) && broker.addr().port() != USUAL_PORT;
     std::io::stdout().write_all(
         welcome(

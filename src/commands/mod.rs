@@ -14,6 +14,7 @@ mod text;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
+use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters::Faults;
 
 /// Exit status of a faulty configuration; restarting does not help.
@@ -54,6 +55,12 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 /// Tells every fault of a configuration.
 fn report(faults: &Faults) -> ExitCode {
     eprintln!("{faults}");
+    ExitCode::from(EXIT_CONFIGURATION)
+}
+
+/// Says why records that fail cannot be kept.
+fn unusable_dead_letters(error: &DirectoryError) -> ExitCode {
+    eprintln!("The directory of the dead letters (DEAD_LETTER_DIR): {error}");
     ExitCode::from(EXIT_CONFIGURATION)
 }
 

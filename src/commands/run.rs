@@ -3,12 +3,12 @@
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Command};
-use kinesis_edge::connector::Connector;
+use kinesis_edge::connector::{self, Connector};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::parameters;
 use kinesis_edge::telemetry::{self, ServiceManager};
 
-use super::{EXIT_CONFIGURATION, exit_code, report, signals};
+use super::{EXIT_CONFIGURATION, exit_code, report, signals, unusable_dead_letters};
 
 pub fn command() -> Command {
     Command::new("run")
@@ -30,6 +30,10 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(faults) => return Ok(report(&faults)),
     };
     telemetry::init_logs(parameters.log_format, &[]);
+    let dead_letters = match connector::dead_letters(&parameters) {
+        Ok(dead_letters) => dead_letters,
+        Err(error) => return Ok(unusable_dead_letters(&error)),
+    };
     let stop = signals::stop_requested()?;
     let destination = Firehose::new(FirehoseSettings {
         region: parameters.default_delivery_stream_arn.region().to_owned(),
@@ -39,7 +43,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let credentials = destination.clone();
     let connector =
         match Connector::new(&parameters, destination, ServiceManager::from_environment()) {
-            Ok(connector) => connector,
+            Ok(connector) => connector.with_dead_letters(dead_letters),
             Err(error) => {
                 eprintln!("The TLS files for the broker cannot be used: {error}");
                 return Ok(ExitCode::from(EXIT_CONFIGURATION));

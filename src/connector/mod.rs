@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::dead_letters::DeadLetters;
 use crate::delivery::{
     Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings, full_batch_records,
 };
 use crate::destination::Destination;
+use crate::files::DirectoryError;
 use crate::intake::{Intake, IntakeSettings};
 use crate::memory::MemoryPlan;
 use crate::mqtt::{
@@ -128,6 +130,7 @@ impl<D: Destination> Connector<D> {
                 statuses: statuses.clone(),
                 room: Arc::clone(&room),
                 deadline: deadline.subscribe(),
+                dead_letters: None,
                 settings,
             }),
             statuses,
@@ -137,6 +140,24 @@ impl<D: Destination> Connector<D> {
             service_manager,
         })
     }
+
+    /// The same with a place for records that fail for good.
+    #[must_use]
+    pub fn with_dead_letters(mut self, dead_letters: Option<DeadLetters>) -> Self {
+        self.workers.set_dead_letters(dead_letters);
+        self
+    }
+}
+
+/// The place for records that fail for good, where the parameters name one.
+///
+/// # Errors
+/// Where the directory cannot be used.
+pub fn dead_letters(parameters: &Parameters) -> Result<Option<DeadLetters>, DirectoryError> {
+    let directory = parameters.dead_letter_dir.as_deref();
+    directory
+        .map(|path| DeadLetters::open(path, parameters.dead_letter_max_bytes))
+        .transpose()
 }
 
 /// How a session with the parameters' broker is made.

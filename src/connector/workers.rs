@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::task::{Id, JoinSet};
 
+use crate::dead_letters::DeadLetters;
 use crate::delivery::{Worker, WorkerContext};
 use crate::destination::Destination;
 use crate::queue::Stream;
@@ -26,6 +27,11 @@ impl<D: Destination> Workers<D> {
             tasks: JoinSet::new(),
             streams: HashMap::new(),
         }
+    }
+
+    /// For workers started from now on.
+    pub fn set_dead_letters(&mut self, dead_letters: Option<DeadLetters>) {
+        self.context.dead_letters = dead_letters;
     }
 
     /// Starts the worker of a stream.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kinesis_edge::connector::{Connector, Leftover};
+use kinesis_edge::connector::{self, Connector, Leftover};
 use kinesis_edge::destination::{Destination, Firehose, FirehoseSettings};
 use kinesis_edge::parameters::{self, Parameters};
 use kinesis_edge::telemetry::ServiceManager;
@@ -49,7 +49,8 @@ impl RunningConnector {
     /// Starts one.
     pub fn start<D: Destination>(parameters: &Parameters, destination: D) -> Self {
         let connector = Connector::new(parameters, destination, ServiceManager::none())
-            .expect("the connector is made");
+            .expect("the connector is made")
+            .with_dead_letters(connector::dead_letters(parameters).expect("a usable directory"));
         let (stop, stopped) = oneshot::channel::<()>();
         let stop_requested = async move {
             // A test that forgets the connector leaves it running until the runtime ends.

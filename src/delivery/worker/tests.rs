@@ -1,6 +1,7 @@
 //! The worker against a destination that does as it is told, on a clock that stands still unless
 //! somebody waits for it: when records go out, in which calls, and that each ends exactly once.
 
+mod letters;
 mod property;
 
 use std::collections::BTreeMap;
@@ -190,6 +191,15 @@ impl Bench {
         settings: WorkerSettings,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(settings, None, script)
+    }
+
+    /// The same with a place for records that fail.
+    fn start_with(
+        settings: WorkerSettings,
+        dead_letters: Option<DeadLetters>,
+        script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
+    ) -> Self {
         let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/s";
         let partitions = Partitions::default();
         let arn = DeliveryStreamArn::parse(arn, &partitions).unwrap();
@@ -211,6 +221,7 @@ impl Bench {
             statuses: statuses.clone(),
             room: Arc::default(),
             deadline: told,
+            dead_letters,
             settings,
         };
         let worker = Worker::new(Arc::clone(&stream), context);
