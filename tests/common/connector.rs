@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kinesis_edge::connector::{Connector, Leftover};
+use kinesis_edge::connector::{self, Connector, Leftover};
 use kinesis_edge::destination::{Destination, Firehose, FirehoseSettings};
 use kinesis_edge::parameters::{self, Parameters};
 use kinesis_edge::telemetry::ServiceManager;

@@ -1,6 +1,7 @@
 //! The worker against a destination that does as it is told, on a clock that stands still unless
 //! somebody waits for it: when records go out, in which calls, and that each ends exactly once.
 
+mod letters;
 mod on_disk;
 mod property;
 
@@ -193,13 +194,14 @@ impl Bench {
         settings: WorkerSettings,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
-        Self::start_within(usize::MAX, settings, script)
+        Self::start_with(usize::MAX, settings, None, script)
     }
 
-    /// The same with this much memory for records.
-    fn start_within(
+    /// The same with this much memory for records, and a place for those that fail.
+    fn start_with(
         memory_bytes: usize,
         settings: WorkerSettings,
+        dead_letters: Option<DeadLetters>,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
         let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/s";
@@ -227,6 +229,7 @@ impl Bench {
             statuses: statuses.clone(),
             room: Arc::default(),
             deadline: told,
+            dead_letters,
             settings,
         };
         let worker = Worker::new(Arc::clone(&stream), context);

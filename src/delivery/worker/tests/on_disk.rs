@@ -150,7 +150,7 @@ async fn a_stop_does_not_wait_for_a_stream_in_trouble() {
 async fn a_stream_in_trouble_takes_no_memory_while_it_waits() {
     ON_DISK.set(true);
     // Room for one batch and a bit.
-    let bench = Bench::start_within(2_000_000, settings(1), |call| {
+    let bench = Bench::start_with(2_000_000, settings(1), None, |call| {
         if call.number < 8 {
             (SECOND, refused(true, "ServiceUnavailableException"))
         } else {
@@ -170,7 +170,9 @@ async fn a_stream_in_trouble_takes_no_memory_while_it_waits() {
 #[tokio::test(start_paused = true)]
 async fn without_memory_records_wait_on_disk_for_it() {
     ON_DISK.set(true);
-    let bench = Bench::start_within(10_000, settings(1), |call| (SECOND / 10, call.delivered()));
+    let bench = Bench::start_with(10_000, settings(1), None, |call| {
+        (SECOND / 10, call.delivered())
+    });
     let others = bench.budget.share();
     let charge = others.charge(9_000).unwrap();
     bench.push(0..3, 1000);
