@@ -415,8 +415,7 @@ impl<D: Destination> Worker<D> {
                     }),
             );
         if finished.is_empty() && self.stream.disk.is_some() {
-            refill::unload(&self.stream, &retry);
-            self.stream.queue().settle(retry.len(), Vec::new());
+            self.leave_to_disk(retry);
         } else {
             refill::finish(&self.stream, finished.iter().map(|(record, _)| record));
             self.stream.queue().settle(finished.len(), retry);
@@ -424,6 +423,16 @@ impl<D: Destination> Worker<D> {
         // What the records were charged is free only once they are gone.
         drop(finished);
         self.context.room.notify_one();
+    }
+
+    /// A call came to nothing: its records, and what was read ahead of the next ones, are read again when
+    /// there is hope. Until then memory is for streams that are well.
+    fn leave_to_disk(&self, mut records: Vec<Record>) {
+        let mut queue = self.stream.queue();
+        queue.settle(records.len(), Vec::new());
+        records.extend(queue.drain());
+        drop(queue);
+        refill::unload(&self.stream, &records);
     }
 
     /// Back-off and log from what a call brought.
