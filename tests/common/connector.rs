@@ -131,6 +131,12 @@ impl ConnectorProcess {
         assert!(status.expect("kill runs").success());
     }
 
+    /// Kills it (SIGKILL), and returns once it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
+    }
+
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();

@@ -13,6 +13,8 @@ mod connector;
 mod endpoint;
 mod mosquitto;
 mod programs;
+mod publisher;
+mod relay;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ pub use connector::{ConnectorProcess, RunningConnector, parameters, program, qui
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
+pub use publisher::Publisher;
+pub use relay::Relay;
 
 /// The stream that tests send to when they name none.
 pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
