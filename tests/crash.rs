@@ -247,6 +247,7 @@ impl Site {
             persistent: true,
             lines: vec![
                 "autosave_on_changes true".into(),
+                "autosave_interval 200".into(),
                 "max_queued_messages 10000000".into(),
             ],
             ..MosquittoOptions::default()
@@ -384,6 +385,8 @@ impl Site {
     async fn finish(mut self) {
         self.endpoint.faults().clear();
         self.settle().await;
+        // Statuses come in order: behind this answer there is nothing left to publish.
+        self.app.until_answered().await;
         self.process.signal("TERM");
         let ended = self.process.wait();
         assert!(ended.success(), "{ended}\n{}", self.process.stderr());

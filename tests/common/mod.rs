@@ -9,6 +9,7 @@
 
 mod app;
 mod connector;
+mod disk;
 #[cfg(feature = "local")]
 mod endpoint;
 mod mosquitto;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 pub use app::{App, Status};
 pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
+pub use disk::SmallDisk;
 #[cfg(feature = "local")]
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
