@@ -66,9 +66,9 @@ impl SmallDisk {
     /// Makes it read-only, or writable again. Nothing may be open for writing on it.
     pub fn set_read_only(&self, read_only: bool) {
         let options = if read_only {
-            "remount,ro"
+            "remount,bind,ro"
         } else {
-            "remount,rw"
+            "remount,bind,rw"
         };
         let path = self.path.display().to_string();
         self.run(&["mount", "-o", options, &path]);
