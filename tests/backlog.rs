@@ -38,7 +38,7 @@ const OPTIMISED_CODE_KB: u64 = 11_000;
 const RECOVERY: Duration = Duration::from_secs(5);
 
 /// What the log says once the queue is known again.
-const RECOVERED: &str = "recovered";
+const RECOVERED: &str = "the queue on disk is open";
 
 /// A relation of written bytes to records: 1.3 times their data, and 24 bytes for each.
 fn most_written(records: u64) -> u64 {

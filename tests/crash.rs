@@ -44,16 +44,17 @@ const STREAMS: [&str; 4] = ["test", "first", "second", "third"];
 const UNDER_WAY: Duration = Duration::from_secs(2);
 const QUIET_EVERY: usize = 8;
 
-/// What the endpoint does wrong, a cycle each.
+/// What the endpoint does wrong, a cycle each: the share of records that fail, what happens to which
+/// calls of a stream (there are few in a cycle), and how long each takes in ms.
 const FAULTS: [(f64, CallFault, u32, u64); 8] = [
     (0.2, CallFault::None, 1, 0),
-    (0.0, CallFault::ServerError, 5, 50),
-    (0.2, CallFault::ResetAfterCommit, 7, 0),
+    (0.0, CallFault::ServerError, 2, 50),
+    (0.2, CallFault::ResetAfterCommit, 2, 0),
     (0.0, CallFault::None, 1, 0),
-    (0.1, CallFault::Throttled, 4, 100),
-    (0.0, CallFault::ShortAnswer, 3, 0),
-    (0.2, CallFault::ResetBeforeCommit, 5, 20),
-    (0.0, CallFault::ResetAfterCommit, 2, 200),
+    (0.1, CallFault::Throttled, 2, 100),
+    (0.0, CallFault::ShortAnswer, 1, 0),
+    (0.2, CallFault::ResetBeforeCommit, 2, 20),
+    (0.0, CallFault::ResetAfterCommit, 1, 200),
 ];
 
 /// A number as it is published, and as it has to arrive.
@@ -488,7 +489,7 @@ async fn connector_is_killed(mqtt: &'static str, kills: usize) {
     let mut site = Site::start(mqtt).await;
     for cycle in 0..kills {
         site.set_faults(cycle);
-        site.busy(Duration::from_millis(1800)).await;
+        site.busy(Duration::from_millis(2500)).await;
         if cycle % QUIET_EVERY == 3 {
             site.settle().await;
             sleep(UNDER_WAY + Duration::from_millis(200)).await;
