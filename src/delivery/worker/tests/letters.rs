@@ -120,3 +120,19 @@ async fn expired_records_are_buried_and_those_of_a_stop_are_not() {
     assert_eq!(bench.verdicts(), every(2_000..2_001, "ConnectorStopped"));
     assert_eq!(numbers(folder.path()), list(0..1_200));
 }
+
+#[tokio::test]
+async fn a_stop_waits_for_letters_and_their_statuses() {
+    let folder = tempfile::tempdir().unwrap();
+    let limited = WorkerSettings {
+        record_max_age: Some(Duration::from_millis(50)),
+        ..settings(900)
+    };
+    let mut bench = Bench::start_with(limited, open(folder.path()), |_| {
+        (Duration::ZERO, refused(true, "InternalFailure"))
+    });
+    bench.push(0..4, 8);
+    assert_eq!(bench.stop(3600 * SECOND).await, 0);
+    assert_eq!(bench.verdicts(), every(0..4, "Expired"));
+    assert_eq!(numbers(folder.path()), list(0..4));
+}
