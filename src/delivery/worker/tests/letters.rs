@@ -128,7 +128,7 @@ async fn a_stop_waits_for_letters_and_their_statuses() {
         record_max_age: Some(Duration::from_millis(50)),
         ..settings(900)
     };
-    let mut bench = Bench::start_with(limited, open(folder.path()), |_| {
+    let mut bench = Bench::start_with(usize::MAX, limited, open(folder.path()), |_| {
         (Duration::ZERO, refused(true, "InternalFailure"))
     });
     bench.push(0..4, 8);
