@@ -18,6 +18,8 @@ mod scan;
 mod segment;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tidy;
 mod writer;
