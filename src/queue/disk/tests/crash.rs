@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 
-use super::disk::{Content, Disk, EIO, Fault, Op};
+use super::content::Content;
+use super::disk::{Disk, EIO, Fault, Op};
 use super::rig::{Book, Rig, SMALL};
 use crate::queue::disk::Wanted;
 use crate::queue::disk::format::Entry;

@@ -1,12 +1,10 @@
 //! A directory in memory that knows what is synced: it fails where it is told to, and shows what may
 //! be left of it after a loss of power.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use fastrand::Rng;
-
+use super::content::{Change, Content, Inode, NameChange, put_at};
 use crate::files::{Append, Files, ReadAt};
 
 /// What is done to the directory.
@@ -37,39 +35,8 @@ pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 pub const EROFS: i32 = 30;
 
+type Watch = Box<dyn FnMut(&Content) + Send>;
 type Judge = Box<dyn FnMut(Op, &str) -> Option<Fault> + Send>;
-
-#[derive(Debug, Clone, Default)]
-struct Inode {
-    /// As processes see it.
-    now: Vec<u8>,
-    /// As it is on the medium.
-    synced: Vec<u8>,
-    /// What was done since.
-    pending: Vec<Change>,
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Write(u64, Vec<u8>),
-    SetLen(u64),
-}
-
-#[derive(Debug, Clone)]
-enum NameChange {
-    Create(String, usize),
-    Rename(String, String),
-    Remove(String),
-}
-
-/// What is in the directory, in memory and on the medium.
-#[derive(Debug, Clone, Default)]
-pub struct Content {
-    inodes: Vec<Inode>,
-    names: BTreeMap<String, usize>,
-    synced_names: BTreeMap<String, usize>,
-    pending_names: Vec<NameChange>,
-}
 
 #[derive(Default)]
 struct Inner {
@@ -80,7 +47,7 @@ struct Inner {
     /// Most bytes of all files.
     capacity: Option<u64>,
     /// Told of the content before each operation that changes something.
-    watch: Option<Box<dyn FnMut(&Content) + Send>>,
+    watch: Option<Watch>,
     /// The most bytes that all files had.
     peak_bytes: u64,
 }
@@ -134,6 +101,10 @@ impl Disk {
         self.lock().content.clone()
     }
 
+    pub fn set_content(&self, content: Content) {
+        self.lock().content = content;
+    }
+
     pub fn bytes(&self) -> u64 {
         self.lock().content.bytes()
     }
@@ -161,135 +132,13 @@ impl Disk {
 }
 
 impl Fault {
-    fn error(self) -> io::Error {
+    pub fn error(self) -> io::Error {
         io::Error::from_raw_os_error(self.errno)
     }
 }
 
-fn check(fault: Option<Fault>) -> io::Result<()> {
+pub fn check(fault: Option<Fault>) -> io::Result<()> {
     fault.map_or(Ok(()), |fault| Err(fault.error()))
-}
-
-impl Content {
-    pub fn bytes(&self) -> u64 {
-        let inodes = self.names.values();
-        inodes.map(|&id| self.inodes[id].now.len() as u64).sum()
-    }
-
-    pub fn names(&self) -> Vec<String> {
-        self.names.keys().cloned().collect()
-    }
-
-    pub fn file(&self, name: &str) -> &[u8] {
-        &self.inodes[self.names[name]].now
-    }
-
-    /// Puts a file there, or something else in its place, synced.
-    pub fn put(&mut self, name: &str, bytes: &[u8]) {
-        self.inodes.push(Inode {
-            now: bytes.to_vec(),
-            synced: bytes.to_vec(),
-            pending: Vec::new(),
-        });
-        let id = self.inodes.len() - 1;
-        self.names.insert(name.to_owned(), id);
-        self.synced_names.insert(name.to_owned(), id);
-    }
-
-    pub fn delete(&mut self, name: &str) {
-        self.names.remove(name);
-        self.synced_names.remove(name);
-    }
-
-    /// What may be left after a loss of power: all that was not synced is gone (`keep` 0), all is
-    /// there (1), or whatever chance leaves.
-    pub fn after_power_cut(&self, keep: usize, random: &mut Rng) -> Content {
-        let mut kept = |random: &mut Rng| match keep {
-            0 => false,
-            1 => true,
-            _ => random.bool(),
-        };
-        let mut names = self.synced_names.clone();
-        for change in &self.pending_names {
-            if !kept(random) {
-                continue;
-            }
-            match change {
-                NameChange::Create(name, id) => {
-                    names.insert(name.clone(), *id);
-                }
-                NameChange::Rename(from, to) => {
-                    if let Some(id) = names.remove(from) {
-                        names.insert(to.clone(), id);
-                    }
-                }
-                NameChange::Remove(name) => {
-                    names.remove(name);
-                }
-            }
-        }
-        let mut left = Content::default();
-        for (name, id) in names {
-            left.put(&name, &self.inodes[id].after_power_cut(keep, random));
-        }
-        left
-    }
-}
-
-impl Inode {
-    fn sync(&mut self, fault: Option<Fault>) -> io::Result<()> {
-        match fault {
-            None => self.synced = self.now.clone(),
-            Some(fault) if fault.keeps == 0 => self.now = self.synced.clone(),
-            Some(fault) => return Err(fault.error()),
-        }
-        self.pending.clear();
-        check(fault)
-    }
-
-    fn after_power_cut(&self, keep: usize, random: &mut Rng) -> Vec<u8> {
-        if keep == 1 {
-            return self.now.clone();
-        }
-        let mut bytes = self.synced.clone();
-        if keep == 0 {
-            return bytes;
-        }
-        for change in &self.pending {
-            match (change, random.u8(..6)) {
-                (_, 0 | 1) => {}
-                (Change::SetLen(length), _) => bytes.resize(*length as usize, 0),
-                (Change::Write(at, data), 2 | 3) => put_at(&mut bytes, *at, data),
-                // The length arrived and the data did not.
-                (Change::Write(at, data), 4) => {
-                    let end = *at as usize + data.len();
-                    bytes.resize(bytes.len().max(end), 0);
-                }
-                // Some of it arrived.
-                (Change::Write(at, data), _) => {
-                    let mut part = data.clone();
-                    for sector in part.chunks_mut(64) {
-                        if random.bool() {
-                            sector.fill(0);
-                        }
-                    }
-                    if random.bool() {
-                        part.truncate(random.usize(..=part.len()));
-                    }
-                    put_at(&mut bytes, *at, &part);
-                }
-            }
-        }
-        bytes
-    }
-}
-
-fn put_at(bytes: &mut Vec<u8>, at: u64, data: &[u8]) {
-    let (at, end) = (at as usize, at as usize + data.len());
-    if bytes.len() < end {
-        bytes.resize(end, 0);
-    }
-    bytes[at..end].copy_from_slice(data);
 }
 
 impl Files for Disk {
