@@ -8,7 +8,7 @@ CARGO_FLAGS ?=
 
 # The parts of a target use the same build folder and would only wait for each other's lock.
 .NOTPARALLEL:
-.PHONY: help build check test setup clean
+.PHONY: help build check test crash backlog rate setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -24,6 +24,18 @@ check: ## format and lints, with the feature `local` and without it
 test: setup check ## everything: set-up, check, all tests, and that the packaged configuration builds
 	cargo test $(CARGO_FLAGS)
 	cargo build --no-default-features $(CARGO_FLAGS)
+
+KILLS ?= 200
+crash: setup ## the queue on disk against SIGKILL, at length: KILLS=200
+	CRASH_KILLS=$(KILLS) cargo test $(CARGO_FLAGS) --test crash -- --nocapture --test-threads 1
+
+RECORDS ?= 2000000
+backlog: setup ## the queue on disk after a long outage, optimised: RECORDS=2000000
+	BACKLOG_RECORDS=$(RECORDS) cargo test --release $(CARGO_FLAGS) --test backlog -- --nocapture
+
+rate: setup ## measures the queue on disk against the one in memory, as packaged
+	cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS)
+	RATE_PROGRAM=target/packaged/release/kinesis-edge cargo bench $(CARGO_FLAGS) --bench rate
 
 setup: ## what the tests need: a broker, and a Python environment in target/test-python
 	tests/setup

@@ -57,6 +57,7 @@ struct Wrapped<'a> {
     topic: &'a str,
     #[serde(serialize_with = "as_text")]
     received: Utc,
+    id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_base64")]
@@ -68,7 +69,7 @@ impl Envelope {
     /// other run, and one moment on both clocks.
     pub fn new(client_id: &str, random: u64, started: SystemTime, started_at: Instant) -> Self {
         let run = format!("{client_id}-{}-{random:016x}", unix_ms(started));
-        let form = r#"{"sequence":"-","topic":"","received":"","":""}"#;
+        let form = r#"{"sequence":"-","topic":"","received":"","id":"","":""}"#;
         Envelope {
             fixed_bytes: form.len() + escaped_bytes(&run) + NUMBER_DIGITS + TIME_BYTES,
             run,
@@ -78,17 +79,25 @@ impl Envelope {
         }
     }
 
-    /// The record in an envelope of its own. `topic` is where it was received, `now` is when.
+    /// The record in an envelope of its own. `topic` is where it was received, `now` is when, `id` is that
+    /// of its request, empty where it has none.
     ///
     /// # Errors
     /// Where it would then be larger than Firehose takes.
-    pub fn wrap(&mut self, topic: &str, record: &[u8], now: Instant) -> Result<Vec<u8>, TooLarge> {
+    pub fn wrap(
+        &mut self,
+        topic: &str,
+        id: &str,
+        record: &[u8],
+        now: Instant,
+    ) -> Result<Vec<u8>, TooLarge> {
         let text = std::str::from_utf8(record).ok();
         let record_field_bytes = match text {
             Some(text) => "data".len() + escaped_bytes(text),
             None => "data_base64".len() + record.len().div_ceil(3) * 4,
         };
-        let wrapped_bytes = self.fixed_bytes + escaped_bytes(topic) + record_field_bytes;
+        let wrapped_bytes =
+            self.fixed_bytes + escaped_bytes(topic) + escaped_bytes(id) + record_field_bytes;
         if wrapped_bytes > RECORD_MAX_BYTES {
             return Err(TooLarge {
                 record_bytes: record.len(),
@@ -102,6 +111,7 @@ impl Envelope {
                 sequence: &self.next_sequence(),
                 topic,
                 received: self.time(now),
+                id,
                 data: text,
                 data_base64: text.is_none().then_some(record),
             },
@@ -161,7 +171,7 @@ mod tests {
 
     fn wrap(topic: &str, record: &[u8]) -> Result<Vec<u8>, TooLarge> {
         let (mut envelope, now) = envelope("press-7");
-        envelope.wrap(topic, record, now)
+        envelope.wrap(topic, "1", record, now)
     }
 
     fn sequence(wrapped: &[u8]) -> String {
@@ -171,7 +181,7 @@ mod tests {
 
     /// The record that an envelope holds.
     fn unwrapped(value: &Value) -> Vec<u8> {
-        assert_eq!(value.as_object().unwrap().len(), 4, "{value}");
+        assert_eq!(value.as_object().unwrap().len(), 5, "{value}");
         match (value["data"].as_str(), value["data_base64"].as_str()) {
             (Some(text), None) => text.as_bytes().to_vec(),
             (None, Some(text)) => STANDARD.decode(text).unwrap(),
@@ -184,11 +194,11 @@ mod tests {
         let (mut envelope, now) = envelope("press-7");
         let mut text = |topic: &str, record: &[u8], after_ms| {
             let now = now + Duration::from_millis(after_ms);
-            String::from_utf8(envelope.wrap(topic, record, now).unwrap()).unwrap()
+            String::from_utf8(envelope.wrap(topic, "1", record, now).unwrap()).unwrap()
         };
         assert_eq!(
             text(TOPIC, b"{\"n\": \"\xc3\xbc\"}\n", 0),
-            r#"{"sequence":"press-7-1795222923456-000000000000002a-0000000000000000","topic":"kinesisfirehose/message","received":"2026-11-21T01:02:03.456Z","data":"{\"n\": \"ü\"}\n"}"#
+            r#"{"sequence":"press-7-1795222923456-000000000000002a-0000000000000000","topic":"kinesisfirehose/message","received":"2026-11-21T01:02:03.456Z","id":"1","data":"{\"n\": \"ü\"}\n"}"#
         );
         assert_eq!(
             text(
@@ -196,7 +206,7 @@ mod tests {
                 b"\xff\x00\x01\x02",
                 90_061_001
             ),
-            r#"{"sequence":"press-7-1795222923456-000000000000002a-0000000000000001","topic":"kinesisfirehose/message/binary/a/\"1\"","received":"2026-11-22T02:03:04.457Z","data_base64":"/wABAg=="}"#
+            r#"{"sequence":"press-7-1795222923456-000000000000002a-0000000000000001","topic":"kinesisfirehose/message/binary/a/\"1\"","received":"2026-11-22T02:03:04.457Z","id":"1","data_base64":"/wABAg=="}"#
         );
         assert!(text(TOPIC, b"", 0).ends_with(r#","data":""}"#));
     }
@@ -209,16 +219,18 @@ mod tests {
                 "(.|[\u{0}-\u{1f}\"\\\\ü€😀\u{2028}]){0,100}".prop_map(String::into_bytes),
             ],
             topic in "(.|[\"\\\\\u{1}ü/]){0,40}",
+            id in "(.|[\"\\\\\u{1}ü/]){0,40}",
             client_id in "[ -~ü\"]{1,30}",
         ) {
             let (mut envelope, now) = envelope(&client_id);
-            let wrapped = envelope.wrap(&topic, &record, now).unwrap();
+            let wrapped = envelope.wrap(&topic, &id, &record, now).unwrap();
             // No more memory than it says: this is what the queue holds.
             prop_assert_eq!(wrapped.len(), wrapped.capacity());
             let value: Value = serde_json::from_slice(&wrapped).unwrap();
             prop_assert_eq!(unwrapped(&value), &record[..]);
             prop_assert_eq!(value["data"].is_string(), std::str::from_utf8(&record).is_ok());
             prop_assert_eq!(value["topic"].as_str(), Some(&*topic));
+            prop_assert_eq!(value["id"].as_str(), Some(&*id));
             prop_assert!(value["sequence"].as_str().unwrap().starts_with(&client_id));
         }
     }
@@ -231,14 +243,14 @@ mod tests {
             envelope.next = first;
             for _ in 0..10 {
                 // The same record at the same moment is another record all the same.
-                sequences.push(sequence(&envelope.wrap(TOPIC, b"1", now).unwrap()));
+                sequences.push(sequence(&envelope.wrap(TOPIC, "", b"1", now).unwrap()));
             }
         }
         assert!(sequences.is_sorted());
         let again = |client_id, random, after_ms| {
             let started = started() + Duration::from_millis(after_ms);
             let mut envelope = Envelope::new(client_id, random, started, now);
-            sequence(&envelope.wrap(TOPIC, b"1", now).unwrap())
+            sequence(&envelope.wrap(TOPIC, "", b"1", now).unwrap())
         };
         // Another device; another start; a start at the same time, as clocks that are not set show.
         sequences.push(again("press-8", 0x2a, 0));
@@ -290,13 +302,13 @@ mod tests {
             ),
         ] {
             let mut envelope = Envelope::new("c", 0, started, now);
-            let wrapped = envelope.wrap(TOPIC, b"1", now).unwrap();
+            let wrapped = envelope.wrap(TOPIC, "", b"1", now).unwrap();
             let value: Value = serde_json::from_slice(&wrapped).unwrap();
             assert_eq!(value["received"], time);
         }
         // A moment before the start, as a timer that fired late may give.
         let (mut envelope, now) = envelope("c");
-        let wrapped = envelope.wrap(TOPIC, b"1", now - Duration::from_secs(1));
+        let wrapped = envelope.wrap(TOPIC, "", b"1", now - Duration::from_secs(1));
         let value: Value = serde_json::from_slice(&wrapped.unwrap()).unwrap();
         assert_eq!(value["received"], "2026-11-21T01:02:03.456Z");
     }

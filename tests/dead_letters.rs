@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::Output;
 
 use common::{
-    ConnectorProcess, STREAM, endpoint, endpoint_at, eventually, finish, program, stderr, stdout,
-    stream_arn,
+    App, ConnectorProcess, Mosquitto, RunningConnector, STREAM, endpoint, endpoint_at, eventually,
+    finish, parameters, program, quick_firehose, stderr, stdout, stream_arn,
 };
 use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
 use kinesis_edge::dead_letters::{DeadLetters, Letter, Replay};
@@ -423,4 +423,93 @@ async fn what_cannot_be_done_is_said_with_status_2() {
     let path = folder.path().to_str().unwrap();
     let output = command(url, &missing, &["ls", path]).await;
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+}
+
+#[tokio::test]
+async fn a_connector_buries_what_fails_while_a_replay_sends_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters");
+    let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
+    let given = [
+        ("MQTT_URL", &*format!("mqtt://127.0.0.1:{}", broker.port)),
+        ("PUBLISH_INTERVAL", "0"),
+        ("DEAD_LETTER_DIR", path.to_str().unwrap()),
+    ];
+    let connector =
+        RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
+    let app = App::connect(broker.port).await;
+    let denied = stream_arn("denied");
+    let knobs = endpoint.faults();
+    knobs.set(
+        "denied",
+        Faults {
+            call: CallFault::AccessDenied,
+            ..Faults::default()
+        },
+    );
+    const RECORDS: usize = 300;
+    let text = |number: usize| format!("record {number}");
+    // A third fails before the first replay, and the others while replays come and go.
+    let mut number = 0;
+    let mut exit = Vec::new();
+    while number < RECORDS {
+        for _ in 0..RECORDS / 3 {
+            app.request_to(&denied, &number.to_string(), &text(number))
+                .await;
+            number += 1;
+        }
+        if number == RECORDS / 3 {
+            eventually("the first third failed", || {
+                app.statuses().len() == RECORDS / 3
+            })
+            .await;
+        }
+        exit.push(
+            command(&endpoint.url(), &path, &["replay"])
+                .await
+                .status
+                .code(),
+        );
+    }
+    assert_eq!(exit[0], Some(1));
+    eventually("every record failed", || app.statuses().len() == RECORDS).await;
+    assert!(
+        app.statuses()
+            .iter()
+            .all(|status| status.code() == "AccessDeniedException")
+    );
+    assert_eq!(lines(&path, &["show"]).await.len(), RECORDS);
+
+    // Mended. The connector goes on meanwhile.
+    knobs.set("denied", Faults::default());
+    app.request_to(&denied, "last", &text(RECORDS)).await;
+    let output = command(&endpoint.url(), &path, &["replay"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    eventually("the last one arrived", || {
+        app.statuses().len() == RECORDS + 1
+    })
+    .await;
+    assert!(connector.stop().await.is_nothing());
+    let texts: Vec<String> = (0..=RECORDS).map(text).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    assert_eq!(accepted(&[&endpoint], &["denied"]), once(&texts));
+    assert_eq!(lines(&path, &["ls"]).await, [Value::Null; 0]);
+}
+
+#[tokio::test]
+async fn a_directory_is_one_connectors_and_the_second_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = DeadLetters::open(folder.path(), 1 << 20).unwrap();
+    let mut second = Command::new(program());
+    second
+        .args(["run", "--default-delivery-stream-arn", STREAM])
+        .env_clear()
+        .env("DEAD_LETTER_DIR", folder.path());
+    let output = finish(&mut second).await;
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("DEAD_LETTER_DIR") && message.contains("in use"),
+        "{message}"
+    );
 }

@@ -123,7 +123,7 @@ async fn what_was_published_can_be_told_from_what_arrived() {
     for ((sequence, envelope), (topic, field, data)) in distinct.iter().zip(expected) {
         assert_eq!(text(envelope, "topic"), topic);
         assert_eq!(text(envelope, field), data);
-        assert_eq!(envelope.as_object().expect("an object").len(), 4);
+        assert_eq!(envelope.as_object().expect("an object").len(), 5);
         // The run's start in its sequence, the time of receipt after it, and after the one before.
         let run = sequence
             .strip_prefix(&format!("{CLIENT}-"))

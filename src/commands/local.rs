@@ -14,7 +14,7 @@ use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
 use kinesis_edge::parameters::{self, Parameter, Parameters};
 use kinesis_edge::telemetry::{self, ServiceManager};
 
-use super::{exit_code, report, signals};
+use super::{exit_code, report, signals, unusable};
 
 /// Where records go whose request names no stream.
 const DEFAULT_STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/local";
@@ -84,7 +84,10 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         ..FirehoseSettings::default()
     })
     .await;
-    let connector = Connector::new(&parameters, destination, ServiceManager::none())?;
+    let connector = match Connector::new(&parameters, destination, ServiceManager::none()) {
+        Ok(connector) => connector,
+        Err(error) => return Ok(unusable(&error)),
+    };
     let taken = port_by_default(matches) && broker.addr().port() != USUAL_PORT;
     std::io::stdout().write_all(
         welcome(

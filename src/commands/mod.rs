@@ -67,10 +67,12 @@ fn unusable(error: &ConnectorError) -> ExitCode {
     eprintln!("kinesis-edge cannot start: {error}");
     match error {
         // Whoever has the directory, or what ails the disk, may be gone at the next start.
-        ConnectorError::QueueDir(DirectoryError::InUse { .. }) | ConnectorError::Queue { .. } => {
-            ExitCode::FAILURE
-        }
-        ConnectorError::Tls(_) | ConnectorError::QueueDir(DirectoryError::Unusable { .. }) => {
+        ConnectorError::QueueDir(DirectoryError::InUse { .. })
+        | ConnectorError::DeadLetterDir(DirectoryError::InUse { .. })
+        | ConnectorError::Queue { .. } => ExitCode::FAILURE,
+        ConnectorError::Tls(_)
+        | ConnectorError::QueueDir(DirectoryError::Unusable { .. })
+        | ConnectorError::DeadLetterDir(DirectoryError::Unusable { .. }) => {
             ExitCode::from(EXIT_CONFIGURATION)
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
+use crate::dead_letters::DeadLetters;
 use crate::delivery::{
     Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings, full_batch_records,
 };
@@ -48,7 +49,10 @@ pub enum ConnectorError {
     Tls(#[from] TlsError),
     /// The directory of the queue cannot be used.
     #[error("the queue directory (QUEUE_DIR) {0}")]
-    QueueDir(#[from] DirectoryError),
+    QueueDir(DirectoryError),
+    /// The directory of the dead letters cannot be used.
+    #[error("the directory of dead letters (DEAD_LETTER_DIR) {0}")]
+    DeadLetterDir(DirectoryError),
     /// The queue cannot be read.
     #[error("the queue in {path} cannot be read: {source}")]
     Queue {
@@ -122,6 +126,7 @@ impl<D: Destination> Connector<D> {
         });
         let room = Arc::new(Notify::new());
         let disk = open_queue(parameters, &room)?;
+        let dead_letters = open_dead_letters(parameters)?;
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             IntakeSettings {
@@ -163,6 +168,7 @@ impl<D: Destination> Connector<D> {
                 statuses: statuses.clone(),
                 room: Arc::clone(&room),
                 deadline: deadline.subscribe(),
+                dead_letters,
                 settings,
             }),
             statuses,
@@ -174,6 +180,15 @@ impl<D: Destination> Connector<D> {
     }
 }
 
+/// The place for records that fail for good, where one is configured.
+fn open_dead_letters(parameters: &Parameters) -> Result<Option<DeadLetters>, ConnectorError> {
+    let directory = parameters.dead_letter_dir.as_deref();
+    directory
+        .map(|path| DeadLetters::open(path, parameters.dead_letter_max_bytes))
+        .transpose()
+        .map_err(ConnectorError::DeadLetterDir)
+}
+
 /// The queue on disk, where one is configured, with what it held before.
 fn open_queue(
     parameters: &Parameters,
@@ -182,7 +197,7 @@ fn open_queue(
     let Some(path) = &parameters.queue_dir else {
         return Ok(None);
     };
-    let directory = Directory::hold(path)?;
+    let directory = Directory::hold(path).map_err(ConnectorError::QueueDir)?;
     let settings = DiskQueueSettings {
         queue_size: parameters.queue_size,
         max_bytes: parameters.queue_dir_max_bytes,

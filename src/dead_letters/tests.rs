@@ -383,12 +383,21 @@ fn a_segment_that_the_connector_removes_meanwhile_needs_no_marks() {
     }
 }
 
+/// Counts what a loss of power would undo.
+#[derive(Clone, Default)]
+struct Unsynced {
+    names: Arc<AtomicUsize>,
+    writes: Arc<AtomicUsize>,
+}
+
 /// A disk of this many bytes in front of a directory.
 struct SmallDisk {
     directory: Directory,
     room: Arc<AtomicUsize>,
     /// Whether everything fails, and with what.
     broken: Option<io::ErrorKind>,
+    /// Since the last sync.
+    unsynced: Unsynced,
 }
 
 struct SmallFile {
@@ -396,6 +405,7 @@ struct SmallFile {
     room: Arc<AtomicUsize>,
     bytes: usize,
     broken: Option<io::ErrorKind>,
+    unsynced: Unsynced,
 }
 
 impl Files for SmallDisk {
@@ -403,11 +413,13 @@ impl Files for SmallDisk {
         self.directory.list()
     }
     fn create(&self, name: &str) -> io::Result<Box<dyn Append>> {
+        self.unsynced.names.fetch_add(1, Ordering::Relaxed);
         Ok(Box::new(SmallFile {
             file: self.directory.create(name)?,
             room: Arc::clone(&self.room),
             bytes: 0,
             broken: self.broken,
+            unsynced: self.unsynced.clone(),
         }))
     }
     fn open(&self, name: &str) -> io::Result<Box<dyn ReadAt>> {
@@ -427,6 +439,7 @@ impl Files for SmallDisk {
         self.directory.sync(name)
     }
     fn sync_names(&self) -> io::Result<()> {
+        self.unsynced.names.store(0, Ordering::Relaxed);
         self.directory.sync_names()
     }
 }
@@ -436,6 +449,7 @@ impl Append for SmallFile {
         if let Some(kind) = self.broken {
             return Err(kind.into());
         }
+        self.unsynced.writes.fetch_add(1, Ordering::Relaxed);
         let room = self.room.load(Ordering::Relaxed);
         // What fits is written, as a disk does.
         let fits = room.min(bytes.len());
@@ -448,6 +462,7 @@ impl Append for SmallFile {
         Ok(())
     }
     fn sync(&mut self) -> io::Result<()> {
+        self.unsynced.writes.store(0, Ordering::Relaxed);
         self.file.sync()
     }
     fn set_len(&mut self, bytes: u64) -> io::Result<()> {
@@ -468,11 +483,33 @@ fn small_disk(
         directory: Directory::hold(path).unwrap(),
         room: Arc::clone(&room),
         broken,
+        unsynced: Unsynced::default(),
     };
     (
         DeadLetters::with_files(Box::new(disk), 64 * MIB).unwrap(),
         room,
     )
+}
+
+#[test]
+fn what_is_buried_outlives_a_loss_of_power() {
+    let folder = tempfile::tempdir().unwrap();
+    let unsynced = Unsynced::default();
+    let disk = SmallDisk {
+        directory: Directory::hold(folder.path()).unwrap(),
+        room: Arc::new(AtomicUsize::new(usize::MAX / 2)),
+        broken: None,
+        unsynced: unsynced.clone(),
+    };
+    let dead_letters = DeadLetters::with_files(Box::new(disk), 64 * MIB).unwrap();
+    let batch: Vec<Letter> = (0..5).map(|_| letter("a", vec![1; 300_000])).collect();
+    // Several writes, and several segments.
+    for letters in [&batch[..1], &batch[..2], &batch] {
+        dead_letters.bury(letters);
+        let left = [&unsynced.names, &unsynced.writes].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(left, [0, 0]);
+    }
+    assert_eq!(ids(folder.path()).len(), 8);
 }
 
 #[test]
@@ -485,6 +522,8 @@ fn on_a_full_disk_the_oldest_go() {
     }
     let counts = dead_letters.counts();
     assert_eq!((counts.buried, counts.lost), (600, 0));
+    // What was written of a letter before the disk was full is cut off again.
+    assert_eq!(read(folder.path()).1, 0);
     let left = ids(folder.path());
     assert_eq!(counts.dropped, 600 - left.len() as u64);
     let expected: Vec<String> = (600 - left.len()..600)

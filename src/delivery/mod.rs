@@ -3,6 +3,7 @@
 //! no other.
 
 mod backoff;
+mod letters;
 mod pace;
 mod parallel;
 mod refill;

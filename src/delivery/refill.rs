@@ -58,9 +58,7 @@ impl Refill {
             records: records.saturating_sub(waiting).max(1),
             bytes: BATCH_MAX_BYTES,
         };
-        self.loading = Some(tokio::task::spawn_blocking(move || {
-            disk.load(&share, wanted)
-        }));
+        self.loading = Some(in_background(move || disk.load(&share, wanted)));
     }
 
     /// Waits for the read under way; for ever where there is none.
@@ -109,6 +107,16 @@ impl Refill {
         if !std::mem::replace(&mut self.is_faulty, true) {
             tracing::error!(%stream, error, "records cannot be read from the queue on disk; trying again");
         }
+    }
+}
+
+/// Runs what may block where it delays nobody. Tests stop the clock, and it must not jump ahead when
+/// another thread is done, so there it runs among the tasks.
+fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    if cfg!(test) {
+        tokio::spawn(async { work() })
+    } else {
+        tokio::task::spawn_blocking(work)
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::task::{Id as CallId, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
+use super::letters::{Burials, Ended};
 use super::pace::{Pace, full_batch_records};
 use super::parallel::Parallel;
 use super::refill::{self, Refill};
@@ -19,6 +20,7 @@ use super::schedule::Schedule;
 use super::trouble::TroubleLog;
 use crate::batch::{self, Batch, BatchLimits};
 use crate::code::{Code, DROPPED_MESSAGE};
+use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
 use crate::parameters::RateLimits;
 use crate::queue::{Record, Stream};
@@ -36,6 +38,9 @@ pub const PARALLEL_CALLS: usize = 64;
 
 /// Shortest time between two looks for expired records.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a stop waits for letters that are on their way to the disk.
+const LAST_LETTERS: Duration = Duration::from_secs(2);
 
 /// How delivery goes; the same for every stream.
 #[derive(Debug, Clone)]
@@ -68,6 +73,8 @@ pub struct WorkerContext<D> {
     pub room: Arc<Notify>,
     /// Set when the connector stops: send what there is until then.
     pub deadline: watch::Receiver<Deadline>,
+    /// Where records go that failed; `None` where they are not kept.
+    pub dead_letters: Option<DeadLetters>,
     /// How delivery goes.
     pub settings: WorkerSettings,
 }
@@ -100,6 +107,8 @@ pub struct Worker<D> {
     calls: JoinSet<Result<Vec<Outcome>, CallError>>,
     /// Their records: kept here, so that not even a panic inside a call loses them.
     in_flight: HashMap<CallId, Flight>,
+    /// What waits for its letters to be on disk.
+    burials: Burials,
     /// What the log says about the stream.
     trouble: TroubleLog,
 }
@@ -146,6 +155,7 @@ impl<D: Destination> Worker<D> {
             paid: None,
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
+            burials: Burials::new(context.dead_letters.clone(), stream.arn.clone()),
             trouble: TroubleLog::default(),
             stream,
             context,
@@ -167,7 +177,7 @@ impl<D: Destination> Worker<D> {
             self.expire(now);
             self.start_calls(now);
             let ends = deadline.is_some() || self.stream.is_forgotten();
-            if ends && self.stream.is_empty() {
+            if ends && self.stream.is_empty() && self.burials.is_empty() {
                 return 0;
             }
             if deadline.is_some() && self.is_stuck_on_disk(now) {
@@ -200,6 +210,9 @@ impl<D: Destination> Worker<D> {
                 while let Some(ended) = self.calls.try_join_next_with_id() {
                     self.settle(ended);
                 }
+            }
+            Some(all) = self.burials.next(), if !self.burials.is_empty() => {
+                all.into_iter().for_each(|ended| self.conclude(ended));
             }
             batch = paid(&mut self.paying), if self.paying.is_some() => {
                 self.paying = None;
@@ -347,7 +360,26 @@ impl<D: Destination> Worker<D> {
             }
         };
         self.note(&outcomes, generation);
-        self.finish(records, &outcomes);
+        self.end(Ended {
+            records,
+            outcomes,
+            expired: false,
+        });
+    }
+
+    /// Ends records, those that failed once they are among the dead letters.
+    fn end(&mut self, ended: Ended) {
+        if let Some(ended) = self.burials.begin(ended) {
+            self.conclude(ended);
+        }
+    }
+
+    fn conclude(&self, ended: Ended) {
+        if ended.expired {
+            self.finish_expired(ended);
+        } else {
+            self.finish(ended.records, &ended.outcomes);
+        }
     }
 
     /// Publishes what is final and puts back what is not.
@@ -383,8 +415,7 @@ impl<D: Destination> Worker<D> {
                     }),
             );
         if finished.is_empty() && self.stream.disk.is_some() {
-            refill::unload(&self.stream, &retry);
-            self.stream.queue().settle(retry.len(), Vec::new());
+            self.leave_to_disk(retry);
         } else {
             refill::finish(&self.stream, finished.iter().map(|(record, _)| record));
             self.stream.queue().settle(finished.len(), retry);
@@ -392,6 +423,16 @@ impl<D: Destination> Worker<D> {
         // What the records were charged is free only once they are gone.
         drop(finished);
         self.context.room.notify_one();
+    }
+
+    /// A call came to nothing: its records, and what was read ahead of the next ones, are read again when
+    /// there is hope. Until then memory is for streams that are well.
+    fn leave_to_disk(&self, mut records: Vec<Record>) {
+        let mut queue = self.stream.queue();
+        queue.settle(records.len(), Vec::new());
+        records.extend(queue.drain());
+        drop(queue);
+        refill::unload(&self.stream, &records);
     }
 
     /// Back-off and log from what a call brought.
@@ -436,12 +477,23 @@ impl<D: Destination> Worker<D> {
             "not delivered within {} s (RECORD_MAX_AGE)",
             max_age.as_secs()
         );
-        self.fail_all(&old, Code::Expired, &message);
         let error = ServiceError::new(Code::Expired.as_str(), message);
         self.trouble
             .note_trouble(&self.stream.arn, &error, old.len(), 0, now);
-        refill::finish(&self.stream, old.iter());
-        drop(old);
+        self.end(Ended {
+            outcomes: vec![Outcome::Failed(error); old.len()],
+            records: old,
+            expired: true,
+        });
+    }
+
+    fn finish_expired(&self, ended: Ended) {
+        if let Some(Outcome::Failed(error)) = ended.outcomes.first() {
+            self.fail_all(&ended.records, Code::Expired, &error.message);
+        }
+        refill::finish(&self.stream, ended.records.iter());
+        // What the records were charged is free only once they are gone.
+        drop(ended);
         self.context.room.notify_one();
     }
 
@@ -496,9 +548,11 @@ impl<D: Destination> Worker<D> {
             }
         }
         if self.stream.disk.is_some() {
-            // What is not final stays where it is, and is sent after the next start.
+            // What is not final, or not among the dead letters yet, stays where it is, and is sent after
+            // the next start.
             return 0;
         }
+        self.end_burials().await;
         let mut left: Vec<Record> = self
             .in_flight
             .drain()
@@ -515,6 +569,17 @@ impl<D: Destination> Worker<D> {
             "the connector stopped before the record was known to be delivered",
         );
         left.len()
+    }
+
+    /// What failed has failed, whether its letters get to the disk in time or not.
+    async fn end_burials(&mut self) {
+        let limit = Instant::now() + LAST_LETTERS;
+        let mut all = Vec::new();
+        while let Ok(Some(ended)) = tokio::time::timeout_at(limit, self.burials.next()).await {
+            all.extend(ended);
+        }
+        all.extend(self.burials.give_up());
+        all.into_iter().for_each(|ended| self.conclude(ended));
     }
 
     fn fail_all(&self, records: &[Record], code: Code, message: &str) {

@@ -180,7 +180,7 @@ impl Intake {
         let Request { stream, id, data } = request;
         let data = match &mut self.envelope {
             None => data,
-            Some(envelope) => match envelope.wrap(message.topic(), &data, now) {
+            Some(envelope) => match envelope.wrap(message.topic(), &id, &data, now) {
                 Ok(wrapped) => Cow::Owned(wrapped),
                 Err(too_large) => {
                     self.rejections.push(Rejection {

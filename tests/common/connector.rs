@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kinesis_edge::connector::{Connector, Leftover};
+use kinesis_edge::connector::{self, Connector, Leftover};
 use kinesis_edge::destination::{Destination, Firehose, FirehoseSettings};
 use kinesis_edge::parameters::{self, Parameters};
 use kinesis_edge::telemetry::ServiceManager;
@@ -86,11 +86,30 @@ impl ConnectorProcess {
 
     /// Starts a subcommand with arguments and environment variables, in a folder of its own.
     pub fn start_with(subcommand: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(program());
+        command.arg(subcommand).args(arguments);
+        Self::spawn(command, variables)
+    }
+
+    /// Starts `kinesis-edge run` through a command that ends by becoming the one it is given.
+    pub fn start_through(wrapper: &[String], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(&wrapper[0]);
+        command.args(&wrapper[1..]).arg(program()).arg("run");
+        Self::spawn(command, variables)
+    }
+
+    /// Starts `run` of another build of the program.
+    pub fn start_program(program: &str, variables: &[(&str, &str)]) -> Self {
+        let program = fs::canonicalize(program).expect("the program is there");
+        let mut command = Command::new(program);
+        command.arg("run");
+        Self::spawn(command, variables)
+    }
+
+    fn spawn(mut command: Command, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a folder for the process");
         let log = |name| fs::File::create(folder.path().join(name)).expect("a log is made");
-        let child = Command::new(program())
-            .arg(subcommand)
-            .args(arguments)
+        let child = command
             .current_dir(folder.path())
             .env_clear()
             .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -129,6 +148,12 @@ impl ConnectorProcess {
             .args(["-s", name, &self.pid().to_string()])
             .status();
         assert!(status.expect("kill runs").success());
+    }
+
+    /// Kills it (SIGKILL), and returns once it is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it can be killed");
+        self.child.wait().expect("it can be waited for");
     }
 
     /// Waits until it has ended.

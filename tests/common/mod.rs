@@ -9,20 +9,26 @@
 
 mod app;
 mod connector;
+mod disk;
 #[cfg(feature = "local")]
 mod endpoint;
 mod mosquitto;
 mod programs;
+mod publisher;
+mod relay;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use app::{App, Status};
 pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
+pub use disk::SmallDisk;
 #[cfg(feature = "local")]
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
+pub use publisher::Publisher;
+pub use relay::Relay;
 
 /// The stream that tests send to when they name none.
 pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";

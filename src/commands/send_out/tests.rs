@@ -21,6 +21,8 @@ type Script = dyn Fn(usize, &[String]) -> Result<Vec<Outcome>, CallError> + Send
 struct Fake {
     script: Arc<Script>,
     calls: Arc<Mutex<Vec<Vec<String>>>>,
+    /// Rung when a call begins.
+    bell: Arc<Notify>,
 }
 
 impl Fake {
@@ -30,6 +32,7 @@ impl Fake {
         Fake {
             script: Arc::new(script),
             calls: Arc::default(),
+            bell: Arc::default(),
         }
     }
 
@@ -51,7 +54,9 @@ impl Destination for Fake {
             calls.push(records.clone());
             calls.len() - 1
         };
-        tokio::task::yield_now().await;
+        self.bell.notify_one();
+        // Long enough for whoever waits for the bell.
+        tokio::time::sleep(Duration::from_millis(1)).await;
         (self.script)(number, &records)
     }
 
@@ -250,19 +255,16 @@ async fn calls_are_within_the_limits_and_what_is_too_large_is_left() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_comes_after_the_call_under_way_and_what_it_brought_is_noted() {
-    let stop = Arc::new(Notify::new());
-    let bell = Arc::clone(&stop);
-    let fake = Fake::new(move |_, records| {
-        bell.notify_one();
-        Ok(vec![delivered(); records.len()])
-    });
-    let mut list = List::of(&[("a", &["1", "2"]), ("a", &["3"]), ("b", &["4"])]);
-    let stopped = async { stop.notified().await };
-    let report = send_out(&fake, &mut list, &ProgressBar::hidden(), stopped)
+    let fake = Fake::new(|_, records| Ok(vec![delivered(); records.len()]));
+    let texts: Vec<String> = (0..700).map(|number| number.to_string()).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut list = List::of(&[("a", &texts), ("a", &["3"]), ("b", &["4"])]);
+    let stop = fake.bell.notified();
+    let report = send_out(&fake, &mut list, &ProgressBar::hidden(), stop)
         .await
         .unwrap();
-    assert_eq!(list.done, ["1", "2"]);
-    assert_eq!((report.delivered, report.interrupted), (2, true));
+    assert_eq!(list.done, texts[..500]);
+    assert_eq!((report.delivered, report.interrupted), (500, true));
     assert_eq!(fake.calls().len(), 1);
     // And the rest another time.
     assert_eq!(send(&fake, &mut list).await.delivered, 2);

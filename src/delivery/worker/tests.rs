@@ -1,6 +1,8 @@
 //! The worker against a destination that does as it is told, on a clock that stands still unless
 //! somebody waits for it: when records go out, in which calls, and that each ends exactly once.
 
+mod letters;
+mod on_disk;
 mod property;
 
 use std::collections::BTreeMap;
@@ -177,6 +179,8 @@ fn settings(interval_s: u64) -> WorkerSettings {
 /// A worker at work, its queue and its statuses.
 struct Bench {
     stream: Arc<Stream>,
+    /// Where the queue is on disk.
+    disk: Option<on_disk::Disk>,
     budget: MemoryBudget,
     statuses: Publisher,
     deadline: watch::Sender<Deadline>,
@@ -190,11 +194,25 @@ impl Bench {
         settings: WorkerSettings,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(usize::MAX, settings, None, script)
+    }
+
+    /// The same with this much memory for records, and a place for those that fail.
+    fn start_with(
+        memory_bytes: usize,
+        settings: WorkerSettings,
+        dead_letters: Option<DeadLetters>,
+        script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
+    ) -> Self {
         let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/s";
         let partitions = Partitions::default();
         let arn = DeliveryStreamArn::parse(arn, &partitions).unwrap();
-        let budget = MemoryBudget::new(usize::MAX);
-        let stream = Arc::new(Stream::new(arn, 100_000, budget.share()));
+        let budget = MemoryBudget::new(memory_bytes);
+        let disk = on_disk::queue();
+        let stream = Arc::new(match &disk {
+            None => Stream::new(arn, 100_000, budget.share()),
+            Some(disk) => Stream::on_disk(arn.clone(), disk.queue.stream(&arn), budget.share()),
+        });
         let statuses = Publisher::new(PublisherSettings {
             shape: Shape::List,
             document_max_bytes: 120_000,
@@ -211,11 +229,13 @@ impl Bench {
             statuses: statuses.clone(),
             room: Arc::default(),
             deadline: told,
+            dead_letters,
             settings,
         };
         let worker = Worker::new(Arc::clone(&stream), context);
         Bench {
             stream,
+            disk,
             budget,
             statuses,
             deadline,
@@ -227,6 +247,9 @@ impl Bench {
 
     /// Records come in, as intake brings them.
     fn push(&self, numbers: Range<usize>, bytes: usize) {
+        if let Some(disk) = &self.disk {
+            return on_disk::push(&disk.queue, &self.stream, numbers, bytes);
+        }
         let mut queue = self.stream.queue();
         for number in numbers {
             let data = data(number, bytes);
