@@ -24,6 +24,10 @@ pub trait Files: Send + Sync {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Makes what an earlier process wrote to a file outlive a loss of power: that it can be read says
+    /// nothing about that.
+    fn sync(&self, name: &str) -> io::Result<()>;
+
     /// Makes what was created, renamed and removed outlive a loss of power.
     fn sync_names(&self) -> io::Result<()>;
 }
@@ -212,6 +216,10 @@ impl Files for Directory {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path.join(name))
+    }
+
+    fn sync(&self, name: &str) -> io::Result<()> {
+        File::open(self.path.join(name))?.sync_data()
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -435,6 +435,9 @@ impl Files for SmallDisk {
         self.room.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
+    fn sync(&self, name: &str) -> io::Result<()> {
+        self.directory.sync(name)
+    }
     fn sync_names(&self) -> io::Result<()> {
         self.unsynced.names.store(0, Ordering::Relaxed);
         self.directory.sync_names()

@@ -71,7 +71,7 @@ impl Stream {
     /// Whether it holds no record at all: none waits, none is in flight, none is on disk.
     pub fn is_empty(&self) -> bool {
         match &self.disk {
-            Some(disk) => disk.depth().held() == 0,
+            Some(disk) => disk.depth().is_empty(),
             None => self.queue().is_empty(),
         }
     }

@@ -49,6 +49,11 @@ impl Depth {
         held.saturating_sub(self.to_drop.load(Ordering::Relaxed))
     }
 
+    /// Whether there is no record at all, to be dropped or not.
+    pub fn is_empty(&self) -> bool {
+        self.held.load(Ordering::Relaxed) == 0
+    }
+
     /// Records on disk and not in memory.
     pub fn unread(&self) -> usize {
         self.unread.load(Ordering::Relaxed)
@@ -197,7 +202,15 @@ impl StreamIndex {
             self.parts.remove(index);
         }
         self.depth.unread.fetch_sub(1, Ordering::Relaxed);
-        let less = |bytes: usize| Some(bytes.saturating_sub(payload_bytes));
+        // Of records that were given up the bytes are not known.
+        let is_last = self.parts.is_empty();
+        let less = |bytes: usize| {
+            Some(if is_last {
+                0
+            } else {
+                bytes.saturating_sub(payload_bytes)
+            })
+        };
         let _ = self
             .depth
             .unread_bytes

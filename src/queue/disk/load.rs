@@ -277,6 +277,8 @@ impl Taking<'_> {
         self.lost += lost;
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.damaged = true;
+            segment.has_lost = true;
+            state.untidy = true;
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Records of all streams stand in one log, so that a group of them costs one write and one sync.
 //! `format` says what is in a file, `scan` walks over one, `recover` reads a directory at the start.
 //! `state` keeps the books — `segment` what each record is, `index` where each stream's unread records
-//! are — and costs a few bits for a record. `writer` writes groups, `tidy` removes and joins segments, `load`
+//! are — and costs a few bits for a record. `writer` writes groups, `remove` removes segments, `tidy` joins them, `load`
 //! reads records back. [`DiskQueue`] is the face: a thread that writes, and what others may ask.
 //! [`OfflineQueue`] is the face for commands, while no connector runs.
 
@@ -14,10 +14,13 @@ mod index;
 mod load;
 mod offline;
 mod recover;
+mod remove;
 mod scan;
 mod segment;
 mod state;
 mod store;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod tidy;
 mod writer;

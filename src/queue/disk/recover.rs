@@ -32,7 +32,7 @@ pub struct Recovery {
     pub damage: Damage,
     /// Records whose stream could not be told, as its definition is damaged.
     pub nobodys_records: usize,
-    /// Segments that are missing between others.
+    /// Segments that are missing between others: mostly those that were finished first.
     pub missing_segments: u64,
     /// Files that cannot be used at all: set aside under another name, or left alone as they were
     /// written by a later version.
@@ -42,10 +42,7 @@ pub struct Recovery {
 impl Recovery {
     /// Whether anything is lost that was whole once.
     pub fn is_damaged(&self) -> bool {
-        self.damage.is_real()
-            || self.nobodys_records > 0
-            || self.missing_segments > 0
-            || self.unusable_files > 0
+        self.damage.is_real() || self.nobodys_records > 0 || self.unusable_files > 0
     }
 }
 
@@ -72,7 +69,11 @@ pub(super) fn recover(
     let numbers = all
         .iter()
         .filter_map(|(name, _)| number_of(name.trim_end_matches(SET_ASIDE)));
-    let next_number = numbers.max().map_or(1, |number| number + 1);
+    // What is beyond counting is not ours, and what is counted on from it would not be found again.
+    let next_number = numbers
+        .filter(|&number| number < u64::MAX / 4)
+        .max()
+        .map_or(1, |number| number + 1);
     let mut pass = Pass {
         files,
         mend,
@@ -80,6 +81,7 @@ pub(super) fn recover(
         recovery: Recovery::default(),
         finished: HashMap::new(),
         oldest: found.first().map_or(0, |first| first.0),
+        newest: found.last().map_or(0, |last| last.0),
     };
     let total = found.iter().map(|(_, bytes)| bytes).sum();
     let (mut done, mut told) = (0, Instant::now());
@@ -94,16 +96,16 @@ pub(super) fn recover(
             progress(done, total);
         }
     }
+    if let Err(error) = files.sync_names() {
+        tracing::error!(%error, "the directory of the queue cannot be synced");
+    }
     let Pass {
-        state,
+        mut state,
         mut recovery,
         ..
     } = pass;
-    let with_records = state
-        .streams
-        .values()
-        .filter(|stream| stream.depth.held() > 0);
-    recovery.streams = with_records.count();
+    state.forget_empty_streams();
+    recovery.streams = state.streams.len();
     Ok((state, recovery, next_number))
 }
 
@@ -144,6 +146,8 @@ struct Pass<'f> {
     finished: HashMap<u64, Bits>,
     /// Number of the oldest segment.
     oldest: u64,
+    /// Number of the newest.
+    newest: u64,
 }
 
 /// A record as the pass sees it, before it is known whether it is needed.
@@ -225,7 +229,10 @@ impl Pass<'_> {
                         segment: of,
                         ordinal,
                     } = origin;
-                    self.note(&mut segment, of, ordinal, ordinal);
+                    // A copy that is nobody's replaces nothing.
+                    if streams.contains_key(&record.stream) {
+                        self.note(&mut segment, of, ordinal, ordinal);
+                    }
                     record
                 }
             };
@@ -242,12 +249,25 @@ impl Pass<'_> {
                 received_unix_ms: record.received_unix_ms,
             });
         }
+        if number == self.newest || !scan.is_ended() {
+            self.sync(number);
+        }
         segment.damaged = scan.damage().is_real();
         self.recovery.damage.add(scan.damage());
         let finished = self.finished.remove(&number).unwrap_or_default();
         self.state.add_segment(segment);
         for record in seen {
             self.hold(&record, &finished, &streams);
+        }
+    }
+
+    /// A process that was killed may have left what is read here in the memory of the machine only.
+    /// What follows from it, as the removal of a segment whose records were moved, must not reach the
+    /// disk before it. Segments before the last that were ended in order are synced.
+    fn sync(&self, number: u64) {
+        if let Err(error) = self.files.sync(&file_name(number)) {
+            let file = file_name(number);
+            tracing::error!(file, %error, "a file of the queue cannot be synced");
         }
     }
 

@@ -80,6 +80,11 @@ impl<'a> Scan<'a> {
         self.damage
     }
 
+    /// Whether the segment was ended in order, as far as was seen.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     fn damaged(&mut self, to: usize) {
         self.damage.places += 1;
         self.damage.bytes += (to - self.at) as u64;

@@ -58,6 +58,19 @@ impl Bits {
         was_in
     }
 
+    /// Runs of numbers below `end` that are not in.
+    pub fn gaps(&self, end: u32) -> u64 {
+        let words = (end as usize).div_ceil(64);
+        let mut was_in = true;
+        let mut gaps = 0;
+        for word in (0..words).map(|index| self.0.get(index).copied().unwrap_or(0)) {
+            let before = word << 1 | u64::from(was_in);
+            gaps += u64::from((!word & before).count_ones());
+            was_in = word >> 63 == 1;
+        }
+        gaps
+    }
+
     pub fn contains(&self, number: u32) -> bool {
         self.0
             .get(number as usize / 64)
@@ -126,6 +139,11 @@ pub(super) struct Segment {
     /// Whether records could not be moved away that are in memory and cannot be read here any more:
     /// it goes when they are finished.
     pub is_stuck: bool,
+    /// Whether records were given up that still count as needed: which they were is found out when the
+    /// others are moved.
+    pub has_lost: bool,
+    /// Above how many needed bytes it was found not worth it to move them.
+    pub worth_moving_bytes: u64,
 }
 
 impl Segment {
@@ -145,6 +163,8 @@ impl Segment {
             block_bytes: segment_bytes.div_ceil(BLOCKS).max(1),
             damaged: false,
             is_stuck: false,
+            has_lost: false,
+            worth_moving_bytes: u64::MAX,
         }
     }
 
@@ -241,6 +261,12 @@ impl Segment {
         }
     }
 
+    /// What notes about all its finished records take at most, in bytes.
+    pub fn notes_max_bytes(&self) -> u64 {
+        // A run is two varints, of mostly one byte each; beside it the number of the segment.
+        20 + 4 * self.live.gaps(self.records)
+    }
+
     /// What is to be noted; nothing is owed then.
     pub fn take_notes(&mut self) -> Option<FinishedIn> {
         if self.unnoted.is_empty() {
@@ -265,6 +291,18 @@ mod tests {
         }
         assert_eq!(runs.take(), [(1, 7), (9, 9)]);
         assert!(runs.is_empty());
+    }
+
+    #[test]
+    fn gaps_are_counted() {
+        let mut bits = Bits::default();
+        assert_eq!(bits.gaps(1), 1);
+        assert_eq!(bits.gaps(200), 1);
+        for number in [0, 1, 3, 63, 64, 130] {
+            bits.insert(number);
+        }
+        // 2, 4 to 62, 65 to 129, 131 to 199.
+        assert_eq!(bits.gaps(200), 4);
     }
 
     #[test]

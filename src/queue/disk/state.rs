@@ -104,6 +104,9 @@ pub(super) struct State {
     pub fault: Option<String>,
     /// Whether the writer is to end.
     pub closing: bool,
+    /// Whether a session began since the last group was taken, and if so, whether the broker had kept
+    /// the first such one: that decides about the group's records should they come back.
+    session_since: Option<bool>,
 }
 
 impl State {
@@ -127,6 +130,7 @@ impl State {
             untidy: true,
             fault: None,
             closing: false,
+            session_since: None,
         }
     }
 
@@ -153,11 +157,18 @@ impl State {
         self.forget_if_empty(id);
     }
 
+    /// Forgets streams that hold nothing: nobody has asked for them yet.
+    pub fn forget_empty_streams(&mut self) {
+        self.streams.retain(|_, stream| !stream.depth.is_empty());
+        let streams = &self.streams;
+        self.by_arn.retain(|_, id| streams.contains_key(id));
+    }
+
     fn forget_if_empty(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get(&id) else {
             return;
         };
-        if stream.closed && stream.depth.held() == 0 {
+        if stream.closed && stream.depth.is_empty() {
             self.by_arn.remove(stream.arn.as_str());
             self.streams.remove(&id);
         }
@@ -239,15 +250,13 @@ impl State {
     /// The broker sends again what it keeps: such records are dropped here, as long as they are not
     /// being written.
     pub fn drop_kept_by_broker(&mut self) {
+        self.session_since.get_or_insert(true);
         let (dropped, stays): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.incoming)
             .into_iter()
             .partition(|record| record.kept_by_broker);
         self.incoming = stays;
         for record in dropped {
-            self.forget_incoming(&record);
-            if let Some(stream) = self.streams.get(&record.stream) {
-                stream.depth.release(1);
-            }
+            self.drop_incoming(&record);
         }
         if self.incoming.is_empty() {
             self.waits_since = None;
@@ -256,9 +265,19 @@ impl State {
 
     /// The broker has forgotten the session: what waits here is the only copy.
     pub fn kept_by_no_broker(&mut self) {
+        self.session_since.get_or_insert(false);
         for record in &mut self.incoming {
             record.kept_by_broker = false;
         }
+    }
+
+    /// A record is not written at all.
+    fn drop_incoming(&mut self, record: &Incoming) {
+        self.forget_incoming(record);
+        if let Some(stream) = self.streams.get(&record.stream) {
+            stream.depth.release(1);
+        }
+        self.forget_if_empty(record.stream);
     }
 
     /// A record waits no more.
@@ -271,6 +290,7 @@ impl State {
     /// What is to be written next. It stays counted until [`State::written`] or
     /// [`State::not_written`].
     pub fn take_group(&mut self, max_records: usize, max_bytes: usize) -> Group {
+        self.session_since = None;
         let mut records = Vec::new();
         let mut bytes = 0;
         while records.len() < max_records
@@ -303,13 +323,22 @@ impl State {
         }
     }
 
-    /// A group could not be written: it waits again, in front.
+    /// A group could not be written: it waits again, in front. If there was a new session meanwhile, what
+    /// that means for records that wait is done here.
     pub fn not_written(&mut self, group: Group) {
-        if !group.records.is_empty() {
-            self.waits_since = Some(Instant::now());
-        }
-        for record in group.records.into_iter().rev() {
+        for mut record in group.records.into_iter().rev() {
+            match self.session_since {
+                Some(true) if record.kept_by_broker => {
+                    self.drop_incoming(&record);
+                    continue;
+                }
+                Some(false) => record.kept_by_broker = false,
+                _ => {}
+            }
             self.incoming.push_front(record);
+        }
+        if !self.incoming.is_empty() {
+            self.waits_since = Some(Instant::now());
         }
         self.owe_notes(&group.notes);
     }

@@ -121,7 +121,28 @@ impl DiskQueue {
         room: Arc<Notify>,
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery, Thread)> {
-        let bounds = settings.bounds();
+        let interval = settings.commit_interval;
+        Self::open_bounded(
+            files,
+            settings.bounds(),
+            interval,
+            mend,
+            clock,
+            room,
+            progress,
+        )
+    }
+
+    /// The same within any bounds.
+    pub(super) fn open_bounded(
+        files: Arc<dyn Files>,
+        bounds: Bounds,
+        commit_interval: Duration,
+        mend: Mend,
+        clock: Clock,
+        room: Arc<Notify>,
+        progress: Progress<'_>,
+    ) -> io::Result<(Self, Recovery, Thread)> {
         let (state, recovery, next_number) = recover(&*files, bounds, mend, progress)?;
         let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number);
         let inner = Arc::new(Inner {
@@ -133,7 +154,7 @@ impl DiskQueue {
             progress: Notify::new(),
             room,
         });
-        let thread = Thread::new(Arc::clone(&inner), writer, settings.commit_interval);
+        let thread = Thread::new(Arc::clone(&inner), writer, commit_interval);
         let queue = DiskQueue {
             inner,
             thread: Arc::default(),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::remove::remove_finished;
 use super::state::{Group, State, lock};
 use super::store::Inner;
-use super::tidy::{remove_finished, tidy};
+use super::tidy::tidy;
 use super::writer::Writer;
 
 /// Records that make a full group: it is written at once. Half of what an MQTT 5 broker has under way
@@ -169,11 +170,12 @@ impl Thread {
             }
         }
         // Even on a full disk: to remove a file takes no room, and makes some.
+        let before = lock(&self.inner.state).total_bytes;
         if lock(&self.inner.state).untidy {
-            match tidy(&mut self.writer, &*self.inner.files, &self.inner.state) {
-                Ok(true) => self.inner.room.notify_one(),
-                Ok(false) => {}
-                Err(error) => result = result.and(Err(error)),
+            let tidied = tidy(&mut self.writer, &*self.inner.files, &self.inner.state);
+            result = result.and(tidied);
+            if lock(&self.inner.state).total_bytes < before {
+                self.inner.room.notify_one();
             }
         }
         self.unsynced_since = match self.unsynced_since {

@@ -1,14 +1,15 @@
 //! Tidying up: segments without a record that is still needed go, and where few records hold many
 //! bytes, those records move to the end of the log so that their segments can go too.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Mutex;
 
-use super::format::Entry;
+use super::format::{Entry, stream_bytes};
 use super::index::StreamId;
 use super::offline::Repaired;
-use super::recover::{Progress, read_whole, set_aside};
+use super::recover::{Progress, read_whole};
+use super::remove::remove_finished;
 use super::scan::Scan;
 use super::segment::{Place, Segment, file_name};
 use super::state::{State, lock};
@@ -22,25 +23,21 @@ const SLACK_SEGMENTS: u64 = 8;
 /// Files beside those that the bytes call for, before small ones are joined: each start begins one.
 const SLACK_FILES: u64 = 32;
 
-/// Removes what is superfluous and moves what stands in the way. Whether anything changed.
+/// Removes what is superfluous and moves what stands in the way.
 ///
 /// # Errors
 /// What the operating system said; what is left is tried again the next time.
-pub(super) fn tidy(
-    writer: &mut Writer,
-    files: &dyn Files,
-    state: &Mutex<State>,
-) -> io::Result<bool> {
+pub(super) fn tidy(writer: &mut Writer, files: &dyn Files, state: &Mutex<State>) -> io::Result<()> {
     lock(state).untidy = false;
-    let mut changed = remove_finished(writer, files, state)?;
+    remove_finished(writer, files, state)?;
     loop {
         // The lock is let go of before the records are moved.
         let victim = victim(&lock(state));
         let Some(victim) = victim else {
-            return Ok(changed);
+            return Ok(());
         };
-        move_records(writer, files, state, victim)?;
-        changed |= remove_finished(writer, files, state)?;
+        move_records(writer, files, state, victim.number, !victim.is_to_go)?;
+        remove_finished(writer, files, state)?;
     }
 }
 
@@ -64,109 +61,82 @@ pub(super) fn mend(
     };
     let mut repaired = Repaired::default();
     for (number, records) in &damaged {
-        move_records(writer, files, state, *number)?;
+        move_records(writer, files, state, *number, false)?;
         remove_finished(writer, files, state)?;
-        repaired.set_aside += 1;
-        repaired.records += records;
+        if !lock(state).segments.contains_key(number) {
+            repaired.set_aside += 1;
+            repaired.records += records;
+        }
         progress(repaired.set_aside as u64, damaged.len() as u64);
     }
     Ok(repaired)
 }
 
-/// Removes every segment without a record that is needed. Whether there was one.
-///
-/// # Errors
-/// What the operating system said; what is left goes another time.
-pub(super) fn remove_finished(
-    writer: &mut Writer,
-    files: &dyn Files,
-    state: &Mutex<State>,
-) -> io::Result<bool> {
-    let finished = finished_segments(&lock(state));
-    if finished.is_empty() {
-        return Ok(false);
-    }
-    let group = {
-        let mut state = lock(state);
-        rescue_notes(&mut state, &finished);
-        state.take_group(0, 0)
-    };
-    if !group.notes.is_empty() {
-        writer.write_group(group, state, true)?;
-    }
-    for (number, damaged) in finished {
-        if damaged {
-            set_aside(files, number)?;
-        } else {
-            match files.remove(&file_name(number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        lock(state).remove_segment(number);
-    }
-    files.sync_names()?;
-    Ok(true)
+/// Whether there is hardly any room left for what is to be moved and noted.
+pub(super) fn is_pressed(state: &State) -> bool {
+    state.total_bytes + 3 * state.bounds.segment_bytes > state.bounds.max_bytes
 }
 
-/// Their numbers, and whether they are damaged.
-fn finished_segments(state: &State) -> Vec<(u64, bool)> {
-    let finished = |segment: &&Segment| {
-        segment.live_records == 0 && Some(segment.header.number) != state.current
-    };
-    let all = state.segments.values().filter(finished);
-    all.map(|segment| (segment.header.number, segment.damaged))
-        .collect()
-}
-
-/// What the segments that go say about older ones that stay is said again.
-fn rescue_notes(state: &mut State, going: &[(u64, bool)]) {
-    let about: BTreeSet<u64> = going
-        .iter()
-        .filter_map(|(number, _)| state.segments.get(number))
-        .flat_map(|segment| segment.notes_about.iter().copied())
-        .filter(|about| !going.iter().any(|(number, _)| number == about))
-        .collect();
-    for number in about {
-        if let Some(segment) = state.segments.get_mut(&number) {
-            segment.owe_all_notes();
-            state.owing.insert(number);
-        }
-    }
+/// Whether there are many more files than their bytes call for.
+pub(super) fn is_scattered(state: &State) -> bool {
+    let called_for = state.total_bytes / state.bounds.segment_bytes;
+    state.segments.len() as u64 > 2 * called_for + SLACK_FILES
 }
 
 /// The segment whose records are to move, if there is one: that with the smallest share of bytes that
 /// are needed.
-fn victim(state: &State) -> Option<u64> {
+fn victim(state: &State) -> Option<Victim> {
     let segment_bytes = state.bounds.segment_bytes;
-    let total = state.total_bytes;
-    let live = state.live_bytes();
-    let wasteful = total > 2 * live + SLACK_SEGMENTS * segment_bytes;
-    let pressed = total + 3 * segment_bytes > state.bounds.max_bytes;
-    let scattered = state.segments.len() as u64 > 2 * (total / segment_bytes) + SLACK_FILES;
+    let wasteful = state.total_bytes > 2 * state.live_bytes() + SLACK_SEGMENTS * segment_bytes;
     let closed = || {
         let segments = state.segments.values();
-        segments.filter(|segment| Some(segment.header.number) != state.current && !segment.is_stuck)
+        segments.filter(|segment| {
+            let is_current = Some(segment.header.number) == state.current;
+            !is_current && !segment.is_stuck && segment.live_records > 0
+        })
     };
-    if scattered {
-        let smallest = closed().min_by_key(|segment| segment.bytes)?;
-        return Some(smallest.header.number);
+    if let Some(lossy) = closed().find(|segment| segment.has_lost) {
+        return Some(Victim {
+            number: lossy.header.number,
+            is_to_go: true,
+        });
     }
-    if !(wasteful || pressed) {
+    if is_scattered(state) {
+        let small = closed().filter(|segment| segment.bytes < segment_bytes / 2);
+        if let Some(smallest) = small.min_by_key(|segment| segment.bytes) {
+            return Some(Victim {
+                number: smallest.header.number,
+                is_to_go: true,
+            });
+        }
+    }
+    if !(wasteful || is_pressed(state)) {
         return None;
     }
     // Parts of a thousand are exact enough to compare by.
     let share = |segment: &&Segment| segment.live_bytes * 1000 / segment.bytes.max(1);
-    let least = closed().min_by_key(share)?;
-    (share(&least) < 750).then_some(least.header.number)
+    let worth_it = closed().filter(|segment| segment.live_bytes <= segment.worth_moving_bytes);
+    let least = worth_it.min_by_key(share)?;
+    (share(&least) < 750).then_some(Victim {
+        number: least.header.number,
+        is_to_go: false,
+    })
 }
 
-/// Moves the needed records of a segment to the end of the log.
+/// A segment whose records are to move.
+struct Victim {
+    number: u64,
+    /// Whether the file is to go, whatever bytes that saves.
+    is_to_go: bool,
+}
+
+/// Moves the needed records of a segment to the end of the log; if asked, only where that makes room.
 fn move_records(
     writer: &mut Writer,
     files: &dyn Files,
     state: &Mutex<State>,
     number: u64,
+    to_make_room: bool,
 ) -> io::Result<()> {
     let Some(bytes) = lock(state)
         .segments
@@ -175,11 +145,26 @@ fn move_records(
     else {
         return Ok(());
     };
-    let content = read_whole(files, number, bytes)?;
+    let content = match read_whole(files, number, bytes) {
+        Ok(content) => content,
+        // Somebody removed it by hand.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => {
+            let file = file_name(number);
+            tracing::error!(file, %error, "a file of the queue cannot be read; it is left as it is");
+            if let Some(segment) = lock(state).segments.get_mut(&number) {
+                segment.is_stuck = true;
+            }
+            return Ok(());
+        }
+    };
     let found = match Scan::new(&content) {
         Ok(scan) => needed_records(scan, &lock(state)),
         Err(_) => Vec::new(),
     };
+    if to_make_room && !makes_room(&found, bytes, &mut lock(state), number) {
+        return Ok(());
+    }
     let to_write: Vec<ToWrite<'_>> = found.iter().map(Found::to_write).collect();
     let written = writer.write_moved(&to_write, state)?;
     let mut state = lock(state);
@@ -206,6 +191,27 @@ fn move_records(
     Ok(())
 }
 
+/// Whether these records take clearly less without the rest of their segment, and there is room for them
+/// meanwhile. If not, nobody asks again before half of them are finished.
+fn makes_room(found: &[Found<'_>], bytes: u64, state: &mut State, number: u64) -> bool {
+    let records = found.iter();
+    let records: u64 = records.map(|found| u64::from(found.place.bytes)).sum();
+    let streams: HashMap<StreamId, u64> = found
+        .iter()
+        .map(|found| (found.stream, stream_bytes(&found.arn)))
+        .collect();
+    let needed = records + streams.values().sum::<u64>();
+    let is_gain = needed * 4 <= bytes * 3;
+    let reserve = 2 * state.bounds.segment_bytes;
+    let fits = needed <= reserve || state.total_bytes + needed <= state.bounds.max_bytes;
+    if !(is_gain && fits)
+        && let Some(segment) = state.segments.get_mut(&number)
+    {
+        segment.worth_moving_bytes = segment.live_bytes / 2;
+    }
+    is_gain && fits
+}
+
 /// A needed record of the segment that is being cleared.
 struct Found<'a> {
     stream: StreamId,
@@ -219,7 +225,6 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn to_write(&'a self) -> ToWrite<'a> {
         ToWrite {
-            stream: self.stream,
             arn: &self.arn,
             id: self.id,
             data: self.data,

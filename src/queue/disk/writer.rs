@@ -7,7 +7,6 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::format::{Entry, EntryWriter, FinishedIn, Header, RecordEntry};
-use super::index::StreamId;
 use super::segment::{Place, Segment, file_name};
 use super::state::{Group, Incoming, State, key, lock};
 use crate::arn::DeliveryStreamArn;
@@ -43,14 +42,14 @@ struct Current {
     named: bool,
     /// Records in it.
     records: u32,
-    /// Streams defined in it.
-    streams: HashMap<StreamId, u32>,
+    /// Streams defined in it. By name: one that is forgotten and comes again keeps its number, as at the
+    /// next start it is one stream.
+    streams: HashMap<DeliveryStreamArn, u32>,
 }
 
 /// A record to write: where from does not matter.
 #[derive(Clone, Copy)]
 pub(super) struct ToWrite<'a> {
-    pub stream: StreamId,
     pub arn: &'a DeliveryStreamArn,
     pub id: &'a [u8],
     pub data: &'a [u8],
@@ -62,7 +61,6 @@ pub(super) struct ToWrite<'a> {
 impl<'a> From<&'a Incoming> for ToWrite<'a> {
     fn from(record: &'a Incoming) -> Self {
         ToWrite {
-            stream: record.stream,
             arn: &record.arn,
             id: record.id.as_str().as_bytes(),
             data: &record.data,
@@ -143,7 +141,7 @@ impl Writer {
     ) -> io::Result<Option<Written>> {
         if records.is_empty() && notes.is_empty() {
             if sync && let Some(current) = &mut self.current {
-                current.file.sync()?;
+                current.sync(&*self.files)?;
                 current.synced = current.end;
                 self.unsynced_notes.clear();
             }
@@ -171,11 +169,7 @@ impl Writer {
         let places = current.put(records, notes, &mut self.buffer);
         current.file.write_at(current.end, &self.buffer)?;
         if sync {
-            current.file.sync()?;
-            if !current.named {
-                self.files.sync_names()?;
-                current.named = true;
-            }
+            current.sync(&*self.files)?;
         }
         current.end += self.buffer.len() as u64;
         if sync {
@@ -219,10 +213,7 @@ impl Writer {
         self.buffer.clear();
         current.entries.write(&Entry::End, &mut self.buffer);
         current.file.write_at(current.end, &self.buffer)?;
-        current.file.sync()?;
-        if !current.named {
-            self.files.sync_names()?;
-        }
+        current.sync(&*self.files)?;
         self.unsynced_notes.clear();
         self.current = None;
         Ok(())
@@ -250,6 +241,16 @@ impl Writer {
 }
 
 impl Current {
+    /// Makes what was written, and the name it is found by, outlive a loss of power.
+    fn sync(&mut self, files: &dyn Files) -> io::Result<()> {
+        self.file.sync()?;
+        if !self.named {
+            files.sync_names()?;
+            self.named = true;
+        }
+        Ok(())
+    }
+
     /// Puts records and notes together; says where the records will stand.
     fn put(
         &mut self,
@@ -301,11 +302,11 @@ impl Current {
 
     /// The number of the record's stream in this segment, defined where it is new.
     fn stream(&mut self, record: &ToWrite<'_>, out: &mut Vec<u8>) -> u32 {
-        if let Some(&number) = self.streams.get(&record.stream) {
+        if let Some(&number) = self.streams.get(record.arn.as_str()) {
             return number;
         }
         let number = self.streams.len() as u32;
-        self.streams.insert(record.stream, number);
+        self.streams.insert(record.arn.clone(), number);
         let entry = Entry::Stream {
             number,
             arn: record.arn.as_str(),

@@ -1,0 +1,166 @@
+//! Removing segments without a record that is needed. What they say about older ones that stay is said
+//! again first, so that no outcome is forgotten.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Mutex;
+
+use super::recover::set_aside;
+use super::segment::{Segment, file_name};
+use super::state::{State, lock};
+use super::tidy::{is_pressed, is_scattered};
+use super::writer::Writer;
+use crate::files::Files;
+
+/// Removes segments without a record that is needed.
+///
+/// # Errors
+/// What the operating system said; what is left goes another time.
+pub(super) fn remove_finished(
+    writer: &mut Writer,
+    files: &dyn Files,
+    state: &Mutex<State>,
+) -> io::Result<()> {
+    let Finished { free, noting } = Finished::find(&lock(state));
+    // First those that take no writing: on a full disk they are what makes room for the others.
+    remove(files, state, &free)?;
+    if noting.is_empty() {
+        return Ok(());
+    }
+    let group = {
+        let mut state = lock(state);
+        rescue_notes(&mut state, &noting);
+        state.take_group(0, 0)
+    };
+    if !group.notes.is_empty() {
+        writer.write_group(group, state, true)?;
+    }
+    remove(files, state, &noting)
+}
+
+/// Removes files of segments, or sets them aside. One that cannot go keeps only those that have notes
+/// about it.
+fn remove(files: &dyn Files, state: &Mutex<State>, numbers: &[u64]) -> io::Result<()> {
+    let mut result = Ok(());
+    let (mut unsynced, mut kept) = (BTreeSet::new(), BTreeSet::new());
+    for &number in numbers {
+        let (damaged, about_unsynced, about_kept) = match lock(state).segments.get(&number) {
+            Some(segment) => (
+                segment.damaged,
+                !segment.notes_about.is_disjoint(&unsynced),
+                !segment.notes_about.is_disjoint(&kept),
+            ),
+            None => continue,
+        };
+        if about_kept {
+            kept.insert(number);
+            continue;
+        }
+        // Should an older segment be there again, so must be the notes about it.
+        if about_unsynced {
+            files.sync_names()?;
+            unsynced.clear();
+        }
+        let removed = if damaged {
+            set_aside(files, number)
+        } else {
+            files.remove(&file_name(number))
+        };
+        match removed {
+            // Somebody removed it by hand.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                result = Err(error);
+                kept.insert(number);
+            }
+            _ => {
+                unsynced.insert(number);
+                lock(state).remove_segment(number);
+            }
+        }
+    }
+    if !unsynced.is_empty() {
+        files.sync_names()?;
+    }
+    result
+}
+
+/// Segments without a record that is needed and that can go now, oldest first.
+struct Finished {
+    /// Those that say nothing about segments that stay.
+    free: Vec<u64>,
+    /// Those whose notes must be written again first.
+    noting: Vec<u64>,
+}
+
+impl Finished {
+    fn find(state: &State) -> Self {
+        let finished = |segment: &&Segment| {
+            segment.live_records == 0 && Some(segment.header.number) != state.current
+        };
+        let (mut free, mut noting) = (BTreeSet::new(), Vec::new());
+        // Notes are about older segments: whether those go is known already.
+        for segment in state.segments.values().filter(finished) {
+            let number = segment.header.number;
+            if staying(segment, state, &free).next().is_none() {
+                free.insert(number);
+            } else {
+                noting.push(number);
+            }
+        }
+        if !(is_scattered(state) || is_worth_it(state, &noting)) {
+            noting.clear();
+        }
+        Finished {
+            free: free.into_iter().collect(),
+            noting,
+        }
+    }
+}
+
+/// Whether to write the notes of these segments again makes room. Notes that would soon fill as much
+/// again stay where they are until what they are about goes.
+fn is_worth_it(state: &State, noting: &[u64]) -> bool {
+    let going: BTreeSet<u64> = noting.iter().copied().collect();
+    let noting = || {
+        noting
+            .iter()
+            .filter_map(|number| state.segments.get(number))
+    };
+    let about: BTreeSet<u64> = noting()
+        .flat_map(|segment| staying(segment, state, &going))
+        .collect();
+    let about = about.iter().filter_map(|about| state.segments.get(about));
+    let notes_bytes: u64 = about.map(Segment::notes_max_bytes).sum();
+    let bytes: u64 = noting().map(|segment| segment.bytes).sum();
+    if is_pressed(state) {
+        notes_bytes < bytes
+    } else {
+        notes_bytes * 4 <= bytes
+    }
+}
+
+/// What a segment has notes about and does not go.
+fn staying<'s>(
+    segment: &'s Segment,
+    state: &'s State,
+    going: &'s BTreeSet<u64>,
+) -> impl Iterator<Item = u64> + 's {
+    let about = segment.notes_about.iter().copied();
+    about.filter(|about| state.segments.contains_key(about) && !going.contains(about))
+}
+
+/// What the segments that go say about older ones that stay is said again.
+fn rescue_notes(state: &mut State, going: &[u64]) {
+    let about: BTreeSet<u64> = going
+        .iter()
+        .filter_map(|number| state.segments.get(number))
+        .flat_map(|segment| segment.notes_about.iter().copied())
+        .filter(|about| !going.contains(about))
+        .collect();
+    for number in about {
+        if let Some(segment) = state.segments.get_mut(&number) {
+            segment.owe_all_notes();
+            state.owing.insert(number);
+        }
+    }
+}
