@@ -27,8 +27,8 @@ const STATUS_PART: usize = 10;
 /// The least that must be left for waiting statuses.
 const LEAST_STATUS_BYTES: usize = MIB;
 
-/// Records on their way to the disk: one group that is being written and synced, and one that
-/// gathers behind it, each bounded by its bytes. With a queue on disk only.
+/// Records on their way to the disk: one group that is being written and synced, one that gathers
+/// behind it, and what waits for room, each bounded by its bytes. With a queue on disk only.
 const COMMIT_BYTES: usize = 3 * MIB;
 
 /// The smallest memory size that works, in KB: one record of the largest size can be held.

@@ -97,6 +97,7 @@ impl Intake {
             disk.clone(),
             now,
         );
+        let parking = Parking::new(disk.is_some());
         Intake {
             decoder,
             settings,
@@ -108,7 +109,7 @@ impl Intake {
             streams,
             touched: Vec::new(),
             rejections: Vec::new(),
-            parking: Parking::default(),
+            parking,
             too_large: VecDeque::new(),
             has_seen_foreign_topic: false,
         }
@@ -304,8 +305,10 @@ impl Intake {
 
     fn park(&mut self, slot: SlotIndex, stream: &Stream, mut staged: Staged) {
         staged.detach();
-        // Where memory has a place for it, the place is kept: only what has none stops reading.
-        staged.charge = stream.share.charge(staged.cost_bytes());
+        if stream.disk.is_none() {
+            // Where memory has a place for it, the place is kept: only what has none stops reading.
+            staged.charge = stream.share.charge(staged.cost_bytes());
+        }
         self.streams.get_mut(slot).parked += 1;
         self.parking.push(Parked { slot, staged });
     }
