@@ -513,3 +513,48 @@ async fn a_directory_is_one_connectors_and_the_second_says_so() {
         "{message}"
     );
 }
+
+#[tokio::test]
+async fn a_record_that_is_too_large_is_kept_before_it_is_rejected() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letters");
+    let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
+    let given = [
+        ("MQTT_URL", &*format!("mqtt://127.0.0.1:{}", broker.port)),
+        ("PUBLISH_INTERVAL", "0"),
+        ("DEAD_LETTER_DIR", path.to_str().unwrap()),
+    ];
+    let connector =
+        RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
+    let app = App::connect(broker.port).await;
+    let (large, other) = ("x".repeat(1_100_000), stream_arn("other"));
+    // Several at once, with others between them that do not wait for long.
+    for number in 0..3 {
+        app.binary(&format!("binary-{number}"), large.clone()).await;
+        app.request_to(&other, &format!("json-{number}"), &large)
+            .await;
+        app.request(&format!("small-{number}"), "small").await;
+    }
+    let statuses = app.wait_for(9).await;
+    let kept = lines(&path, &["show"]).await;
+    let (rejected, delivered): (Vec<_>, Vec<_>) =
+        statuses.iter().partition(|status| !status.is_success());
+    assert_eq!(delivered.len(), 3);
+    assert_eq!((rejected.len(), kept.len()), (6, 6));
+    for status in rejected {
+        assert_eq!(status.code(), "RecordTooLarge");
+        let letter = kept.iter().find(|letter| letter["id"] == status.id());
+        let letter = letter.expect("a letter for each");
+        assert_eq!(letter["code"], "RecordTooLarge");
+        let is_binary = status.id().starts_with("binary");
+        let (stream, data) = if is_binary {
+            (STREAM, large.clone())
+        } else {
+            (&*other, letter["data"].as_str().unwrap().to_owned())
+        };
+        assert_eq!(letter["stream"], stream);
+        assert_eq!(letter["data"], data);
+        assert!(data.contains(&large));
+    }
+    assert!(connector.stop().await.is_nothing());
+}

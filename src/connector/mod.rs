@@ -1,6 +1,7 @@
 //! Wiring and lifetime: what is made from the parameters, and how it starts, runs, drains and
 //! stops. One task owns the MQTT session and intake; each stream has a worker task.
 
+mod burial;
 mod run;
 mod workers;
 
@@ -32,6 +33,7 @@ use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
 use crate::telemetry::ServiceManager;
+use burial::Burial;
 use workers::Workers;
 
 /// Messages that an MQTT 5 broker may have under way to us un-acknowledged: enough for a few
@@ -81,6 +83,8 @@ pub struct Connector<D> {
     deadline: watch::Sender<Deadline>,
     /// The streams' workers.
     workers: Workers<D>,
+    /// Takes records to the dead letters that are too large.
+    burial: Burial,
     /// How long a stop may drain.
     shutdown_timeout: Duration,
     /// Told that the connector is ready, lives, and stops.
@@ -135,6 +139,7 @@ impl<D: Destination> Connector<D> {
                 queue_size: parameters.queue_size,
                 when_full: parameters.when_full,
                 full_batch_records: full_batch_records(&parameters.rate_limits),
+                keeps_too_large: dead_letters.is_some(),
             },
             MemoryBudget::new(plan.queues_bytes),
             disk.clone(),
@@ -162,6 +167,7 @@ impl<D: Destination> Connector<D> {
             session,
             intake,
             disk,
+            burial: Burial::new(dead_letters.clone()),
             status_topic: topics.status().into(),
             workers: Workers::new(WorkerContext {
                 destination,

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Connector, Leftover};
 use crate::destination::Destination;
+use crate::intake::TooLarge;
 use crate::mqtt::{Event, Message};
 use crate::queue::disk::DiskQueue;
 
@@ -45,7 +46,13 @@ impl<D: Destination> Connector<D> {
             let now = Instant::now();
             let congested = self.is_congested(&mut congested_since, now);
             self.session.hold_acknowledgements(congested);
-            self.session.pause_reading(self.intake.is_choked());
+            if !self.burial.is_under_way()
+                && let Some(too_large) = self.intake.next_too_large()
+            {
+                self.burial.begin(too_large);
+            }
+            let is_choked = self.intake.is_choked() || self.burial.is_under_way();
+            self.session.pause_reading(is_choked);
             let wake_at = if congested {
                 next_housekeeping.min(now + CONGESTION_CHECK)
             } else {
@@ -56,6 +63,7 @@ impl<D: Destination> Connector<D> {
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
                 () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
                 () = self.room.notified(), if self.intake.has_parked() => self.retry_parked(),
+                kept = self.burial.done(), if self.burial.is_under_way() => self.buried(kept),
                 _ = self.workers.ended(), if !self.workers.is_empty() => {}
                 () = sleep_until(wake_at) => {
                     if wake_at == next_housekeeping {
@@ -109,6 +117,13 @@ impl<D: Destination> Connector<D> {
         self.acknowledge_synced();
     }
 
+    /// A record that is too large is among the dead letters: its status may say so.
+    fn buried(&mut self, kept: TooLarge) {
+        if let Some(token) = self.intake.kept_too_large(kept) {
+            self.session.acknowledge(token);
+        }
+    }
+
     fn acknowledge_synced(&mut self) {
         let session = &mut self.session;
         self.intake
@@ -157,6 +172,12 @@ impl<D: Destination> Connector<D> {
         self.deadline.send_replace(Some(deadline));
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
+        if self.burial.is_under_way()
+            && let Ok(kept) = timeout(LAST_SYNC, self.burial.done()).await
+        {
+            self.buried(kept);
+        }
+        self.intake.give_up_too_large();
         let mut left = self.intake.give_up_parked();
         let mut heartbeat = Instant::now();
         while !self.workers.is_empty() {

@@ -89,5 +89,6 @@ pub(super) fn refusal(refusal: Refusal, id: &str, queue_size: usize) -> Rejectio
         id: id.to_owned(),
         code,
         message,
+        stream: None,
     }
 }

@@ -10,6 +10,7 @@ mod staging;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod too_large;
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -29,6 +30,7 @@ use crate::status::{Publisher, Verdict};
 use parking::{Parked, Parking};
 use staging::Staged;
 use streams::{SlotIndex, Streams};
+pub use too_large::TooLarge;
 
 /// What intake goes by.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct IntakeSettings {
     pub when_full: WhenFull,
     /// Records that make a full batch: the worker is woken when so many wait.
     pub full_batch_records: usize,
+    /// Whether records that are too large are handed out to be kept elsewhere.
+    pub keeps_too_large: bool,
 }
 
 /// Takes messages in.
@@ -69,6 +73,8 @@ pub struct Intake {
     rejections: Vec<Rejection>,
     /// Records that wait for room.
     parking: Parking,
+    /// Records that are too large, on their way to be kept elsewhere.
+    too_large: VecDeque<TooLarge>,
     /// Whether a message on a topic that is not ours was logged.
     has_seen_foreign_topic: bool,
 }
@@ -103,6 +109,7 @@ impl Intake {
             touched: Vec::new(),
             rejections: Vec::new(),
             parking: Parking::default(),
+            too_large: VecDeque::new(),
             has_seen_foreign_topic: false,
         }
     }
@@ -169,8 +176,8 @@ impl Intake {
         let request = match self.decoder.decode(message.topic(), message.payload()) {
             Some(Ok(request)) => request,
             Some(Err(rejection)) => {
-                self.rejections.push(rejection);
-                return false;
+                let payload = || message.share(message.payload());
+                return self.reject_or_keep(rejection, message.ack, payload);
             }
             None => {
                 self.note_foreign_topic(message.topic());
@@ -183,12 +190,17 @@ impl Intake {
             Some(envelope) => match envelope.wrap(message.topic(), &id, &data, now) {
                 Ok(wrapped) => Cow::Owned(wrapped),
                 Err(too_large) => {
-                    self.rejections.push(Rejection {
+                    let rejection = Rejection {
                         id: id.into_owned(),
                         code: Code::RecordTooLarge,
                         message: too_large.to_string(),
-                    });
-                    return false;
+                        stream: stream.map(Cow::into_owned),
+                    };
+                    let record = || match data {
+                        Cow::Borrowed(data) => message.share(data),
+                        Cow::Owned(data) => data.into(),
+                    };
+                    return self.reject_or_keep(rejection, message.ack, record);
                 }
             },
         };
@@ -199,6 +211,7 @@ impl Intake {
                     id: id.into_owned(),
                     code,
                     message,
+                    stream: None,
                 });
                 return false;
             }
@@ -375,7 +388,9 @@ impl Intake {
 
     /// Whether so much waits for room that nothing more should be read.
     pub fn is_choked(&self) -> bool {
-        self.parking.is_full() || self.disk.as_ref().is_some_and(DiskQueue::is_choked)
+        self.parking.is_full()
+            || !self.too_large.is_empty()
+            || self.disk.as_ref().is_some_and(DiskQueue::is_choked)
     }
 
     /// Streams opened since the last call: each needs a worker.
@@ -433,5 +448,6 @@ fn stopped(id: String) -> Rejection {
         id,
         code: Code::ConnectorStopped,
         message: "the connector stopped before it could take the record in".to_owned(),
+        stream: None,
     }
 }

@@ -39,6 +39,7 @@ impl Bench {
                 queue_size: QUEUE_SIZE,
                 when_full,
                 full_batch_records: 500,
+                keeps_too_large: false,
             },
             budget.clone(),
             None,

@@ -39,6 +39,9 @@ pub(super) fn decode(payload: &[u8]) -> Result<Request<'_>, Rejection> {
                         message: format!(
                             "the record is over {RECORD_MAX_BYTES} bytes long, the most there may be"
                         ),
+                        stream: stream
+                            .and_then(|raw| short_string(raw.get()).ok())
+                            .map(Cow::into_owned),
                     });
                 }
                 Some(raw) => match record(raw) {

@@ -38,6 +38,8 @@ pub struct Rejection {
     pub code: Code,
     /// What is wrong and what would be right, for a person.
     pub message: String,
+    /// The stream that the request named, of a record that is too large: the record may be kept.
+    pub stream: Option<String>,
 }
 
 impl Rejection {
@@ -46,6 +48,7 @@ impl Rejection {
             id: id.into(),
             code: Code::InvalidRequest,
             message: message.into(),
+            stream: None,
         }
     }
 }
@@ -99,6 +102,7 @@ impl Decoder {
             message: format!(
                 "the message is {packet_bytes} bytes long; a record is at most {RECORD_MAX_BYTES} bytes"
             ),
+            stream: None,
         })
     }
 
@@ -121,6 +125,7 @@ impl Decoder {
                     "the record is {} bytes long; a record is at most {RECORD_MAX_BYTES} bytes",
                     request.data.len()
                 ),
+                stream: request.stream.map(Cow::into_owned),
             });
         }
         Ok(request)
