@@ -81,8 +81,8 @@ fn large_and_small_records_stay_within_the_bound_while_they_are_moved() {
 #[test]
 fn what_is_moved_has_room_first() {
     let mut rig = Rig::open(Disk::default(), least());
-    // A group of two makes a segment, of which the smaller part goes.
-    while rig.push(1, 600_000, 0).is_ok() && rig.push(0, 400_000, 0).is_ok() {
+    // A group of two makes a segment, of which the larger part goes.
+    while rig.push(1, 650_000, 0).is_ok() && rig.push(0, 800_000, 0).is_ok() {
         rig.step(false).unwrap();
     }
     rig.step(false).unwrap();
