@@ -100,16 +100,7 @@ impl Run {
 
     /// From some operation on nothing is done any more, as the process is dead.
     fn begin_what_ends_in_a_kill(&mut self) {
-        let mut left = self.random.usize(..8);
-        self.rig.files.judge(move |op, _| {
-            if op == Op::Read {
-                return None;
-            }
-            let dead = left == 0;
-            left = left.saturating_sub(1);
-            let (errno, keeps) = (EIO, usize::from(op == Op::Sync));
-            dead.then_some(Fault { errno, keeps })
-        });
+        die_after(&self.rig.files, self.random.usize(..8));
         for _ in 0..4 {
             let bytes = self.random.usize(..300);
             let _ = self.rig.push(self.random.usize(..4), bytes, 5);
@@ -176,6 +167,19 @@ impl Run {
         self.rig.files.unwatch();
         (self.rig, self.told)
     }
+}
+
+/// So many operations are done, and no more: the process is dead.
+fn die_after(files: &Disk, mut left: usize) {
+    files.judge(move |op, _| {
+        if op == Op::Read {
+            return None;
+        }
+        let dead = left == 0;
+        left = left.saturating_sub(1);
+        let (errno, keeps) = (EIO, usize::from(op == Op::Sync));
+        dead.then_some(Fault { errno, keeps })
+    });
 }
 
 /// What may come again though it was finished.
@@ -300,4 +304,74 @@ fn whenever_the_power_goes_what_was_held_is_there() {
 #[test]
 fn whenever_the_power_goes_after_faults_what_was_held_is_there() {
     cut_everywhere(100..104, 90, true);
+}
+
+/// A process is killed at every point of a step that moves records; the next one goes on from what it
+/// finds, and then the power goes: what the first had not synced is gone with it.
+#[test]
+fn what_a_killed_process_left_is_not_built_upon_unsynced() {
+    let mut again = Again::default();
+    for left in 0..40 {
+        let mut rig = Rig::open(Disk::default(), SMALL);
+        for _ in 0..60 {
+            rig.push(0, 30, 0).unwrap();
+            rig.push(1, 30, 0).unwrap();
+            rig.step(false).unwrap();
+        }
+        rig.load_all();
+        for number in (0..120).filter(|number| number % 5 != 0) {
+            rig.finish_number(number);
+        }
+        die_after(&rig.files, left);
+        let _ = rig.step(true);
+        rig.files.work_again();
+        cut(&rig, left, &mut again);
+        let mut rig = rig.reopen(false);
+        rig.step(false).unwrap();
+        cut(&rig, left, &mut again);
+    }
+}
+
+/// The power goes now, and leaves this and that.
+fn cut(rig: &Rig, seed: usize, again: &mut Again) {
+    let moment = Moment {
+        content: rig.files.content(),
+        synced: 0,
+        book: Arc::new(rig.book.clone()),
+        faults: false,
+    };
+    for keep in 0..8 {
+        let mut random = Rng::with_seed((seed * 100 + keep) as u64);
+        let _print = PrintOnPanic(format!("seed {seed}, keep {keep}"));
+        let left = moment.content.after_power_cut(keep, &mut random);
+        check(&moment, left, again);
+    }
+}
+
+#[test]
+fn segments_that_go_together_take_no_notes_with_them() {
+    let mut again = Again::default();
+    for left in 0..20 {
+        let mut rig = Rig::open(Disk::default(), SMALL);
+        for _ in 0..20 {
+            rig.push(0, 100, 0).unwrap();
+            rig.step(false).unwrap();
+        }
+        rig.load_all();
+        // These are noted behind them, and what notes them goes when they do.
+        for number in (0..20).step_by(2) {
+            rig.finish_number(number);
+        }
+        rig.step(true).unwrap();
+        for _ in 0..10 {
+            rig.push(0, 100, 0).unwrap();
+            rig.step(false).unwrap();
+        }
+        rig.load_all();
+        rig.finish_all();
+        die_after(&rig.files, left);
+        let _ = rig.step(true);
+        cut(&rig, left, &mut again);
+    }
+    assert_eq!(again.noted, 0);
 }

@@ -9,7 +9,9 @@ use super::rig::{ALL, Book, Rig, SMALL, arn, clock, number};
 use crate::files::{Directory, Files};
 use crate::framing::crc;
 use crate::queue::MemoryBudget;
-use crate::queue::disk::format::HEADER_BYTES;
+use crate::queue::disk::format::{
+    Entry, EntryWriter, HEADER_BYTES, Header, RecordEntry, RecordKey,
+};
 use crate::queue::disk::recover::Mend;
 use crate::queue::disk::segment::file_name;
 use crate::queue::disk::state::lock;
@@ -321,4 +323,41 @@ fn what_is_damaged_while_it_is_used_is_given_up_and_set_aside() {
         rig.stream(0).depth().held() + rig.stream(1).depth().held(),
         0
     );
+}
+
+#[test]
+fn a_copy_that_is_nobodys_replaces_nothing() {
+    let mut rig = Rig::open(Disk::default(), BOUNDS);
+    rig.push(0, 10, 0).unwrap();
+    rig.step(false).unwrap();
+    let header = Header {
+        number: 2,
+        created_unix_ms: 7,
+        salt: 9,
+    };
+    let mut bytes = Vec::new();
+    header.write(&mut bytes);
+    // Where its stream is defined, nothing arrived.
+    bytes.resize(bytes.len() + 100, 0);
+    let moved = Entry::Moved {
+        origin: RecordKey {
+            segment: 1,
+            ordinal: 0,
+        },
+        record: RecordEntry {
+            stream: 0,
+            ordinal: 0,
+            received_unix_ms: rig.book[&0].received_unix_ms,
+            id: rig.book[&0].id.as_bytes(),
+            data: &rig.book[&0].data,
+        },
+    };
+    EntryWriter { header }.write(&moved, &mut bytes);
+    let mut content = rig.files.content();
+    content.put(&file_name(2), &bytes);
+    rig.files.set_content(content);
+    let mut rig = rig.reopen(false);
+    assert_eq!(rig.recovery.nobodys_records, 1);
+    rig.load_all();
+    assert_eq!(rig.numbers(), [0]);
 }

@@ -50,6 +50,8 @@ struct Inner {
     watch: Option<Watch>,
     /// The most bytes that all files had.
     peak_bytes: u64,
+    /// All bytes that were ever written.
+    written_bytes: u64,
 }
 
 /// The directory. Clones share it.
@@ -107,6 +109,10 @@ impl Disk {
 
     pub fn bytes(&self) -> u64 {
         self.lock().content.bytes()
+    }
+
+    pub fn written_bytes(&self) -> u64 {
+        self.lock().written_bytes
     }
 
     pub fn peak_bytes(&self) -> u64 {
@@ -238,6 +244,7 @@ impl Writing {
         inode
             .pending
             .push(Change::Write(offset, bytes[..fits].to_vec()));
+        inner.written_bytes += fits as u64;
         inner.peak_bytes = inner.peak_bytes.max(inner.content.bytes());
         lacking == 0
     }
