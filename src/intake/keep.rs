@@ -12,6 +12,14 @@ use crate::parameters::WhenFull;
 use crate::queue::disk::{DiskStream, Door};
 use crate::queue::{Id, Refusal, Stream};
 
+/// What becomes of a record that finds no room.
+enum Refused {
+    /// It waits for some.
+    Waits(Staged),
+    /// It is rejected.
+    For(Refusal, Staged),
+}
+
 impl Intake {
     /// Hands what is staged for one stream to the writer, under one lock.
     pub(super) fn keep_staged(
@@ -31,13 +39,13 @@ impl Intake {
                 waiting.push(staged);
                 continue;
             }
-            match self.keep(&mut door, disk, staged) {
+            match self.keep(&mut door, staged) {
                 Ok(()) => {}
-                Err((refusal, staged)) if self.waits(refusal) => {
+                Err(Refused::Waits(staged)) => {
                     wait = true;
                     waiting.push(staged);
                 }
-                Err((refusal, staged)) => self.refuse_staged(refusal, &staged),
+                Err(Refused::For(refusal, staged)) => self.refuse_staged(refusal, &staged),
             }
         }
         drop(door);
@@ -59,10 +67,10 @@ impl Intake {
         now: Instant,
     ) -> Result<(), Staged> {
         let mut door = disk.door(&stream.arn, now);
-        match self.keep(&mut door, disk, staged) {
+        match self.keep(&mut door, staged) {
             Ok(()) => {}
-            Err((refusal, staged)) if self.waits(refusal) => return Err(staged),
-            Err((refusal, staged)) => {
+            Err(Refused::Waits(staged)) => return Err(staged),
+            Err(Refused::For(refusal, staged)) => {
                 self.refuse_staged(refusal, &staged);
             }
         }
@@ -90,12 +98,7 @@ impl Intake {
         self.publish_rejections();
     }
 
-    fn keep(
-        &mut self,
-        door: &mut Door<'_>,
-        disk: &DiskStream,
-        staged: Staged,
-    ) -> Result<(), (Refusal, Staged)> {
+    fn keep(&mut self, door: &mut Door<'_>, staged: Staged) -> Result<(), Refused> {
         let Staged {
             mut id,
             mut data,
@@ -111,28 +114,30 @@ impl Intake {
                 Err((refusal, id_back, data_back)) => {
                     (id, data) = (id_back, data_back);
                     let drops = self.settings.when_full == WhenFull::DropOldest;
-                    let dropped = drops && disk.depth().drop_one_more();
-                    // To drop one makes room for one record at once, and for bytes by and by.
-                    if !(dropped && refusal == Refusal::QueueFull) {
-                        let staged = Staged {
-                            id,
-                            data,
-                            ack,
-                            charge,
-                        };
-                        return Err((refusal, staged));
+                    if drops && refusal == Refusal::QueueFull && door.drop_oldest() {
+                        continue;
                     }
+                    let staged = Staged {
+                        id,
+                        data,
+                        ack,
+                        charge,
+                    };
+                    let waits = match self.settings.when_full {
+                        WhenFull::Wait => true,
+                        // Room on disk comes by and by.
+                        WhenFull::DropOldest => {
+                            refusal == Refusal::QueueDirFull && door.drop_a_segments_worth()
+                        }
+                        WhenFull::Reject => false,
+                    };
+                    return Err(if waits {
+                        Refused::Waits(staged)
+                    } else {
+                        Refused::For(refusal, staged)
+                    });
                 }
             }
-        }
-    }
-
-    /// Whether a record that was refused so waits for room.
-    fn waits(&self, refusal: Refusal) -> bool {
-        match self.settings.when_full {
-            WhenFull::Wait => true,
-            WhenFull::DropOldest => refusal == Refusal::QueueDirFull,
-            WhenFull::Reject => false,
         }
     }
 

@@ -74,14 +74,14 @@ impl Depth {
         self.to_drop.load(Ordering::Relaxed)
     }
 
-    /// One more is to be dropped, if there is one. Whether there is.
-    pub fn drop_one_more(&self) -> bool {
-        let has_one = self.held() > 0;
-        if has_one {
-            self.to_drop.fetch_add(1, Ordering::Relaxed);
+    /// So many more are to be dropped, as far as there are so many. Whether there are any.
+    pub fn drop_more(&self, records: usize) -> bool {
+        let records = records.min(self.held());
+        if records > 0 {
+            self.to_drop.fetch_add(records, Ordering::Relaxed);
             self.bell.notify_one();
         }
-        has_one
+        records > 0
     }
 
     /// So many of those that were to be dropped are.

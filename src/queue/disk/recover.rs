@@ -112,6 +112,12 @@ pub(super) fn recover(
 /// More than any segment has: it is ended at a few megabytes, and the last group goes beyond that.
 const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
+/// What is asked of the allocator to read a segment; what is not touched costs nothing. From glibc's
+/// limit of 32 MiB on such memory goes back to the system whole, and freeing it teaches the allocator
+/// nothing: after a buffer of 2 MiB it keeps all that is smaller, which measured 7 MB more resident
+/// while a backlog of 600,000 records was delivered (27 MB instead of 34).
+const READ_BUFFER_BYTES: usize = 33 * 1024 * 1024;
+
 /// What a file is called that cannot be used: its name with this behind.
 pub(super) const SET_ASIDE: &str = ".damaged";
 
@@ -332,7 +338,8 @@ pub(super) fn read_whole(files: &dyn Files, number: u64, bytes: u64) -> io::Resu
         ));
     }
     let file = files.open(&file_name(number))?;
-    let mut content = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+    let mut content = vec![0; READ_BUFFER_BYTES.max(bytes as usize)];
+    content.truncate(bytes as usize);
     let read = file.read_at(0, &mut content)?;
     content.truncate(read);
     Ok(content)

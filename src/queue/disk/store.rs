@@ -27,6 +27,9 @@ const CHOKED_BYTES: usize = 1024 * 1024;
 /// Records likewise.
 const CHOKED_RECORDS: usize = 4000;
 
+/// About what stands around a record on disk.
+const RECORD_AROUND_BYTES: usize = 20;
+
 /// How the queue works.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskQueueSettings {
@@ -358,6 +361,30 @@ impl Door<'_> {
         self.state
             .push(record, std::time::Instant::now())
             .map_err(|(refusal, record)| (refusal, record.id, record.data))
+    }
+}
+
+impl Door<'_> {
+    /// Has the oldest record dropped for a newer one. `false`: there is none.
+    pub fn drop_oldest(&mut self) -> bool {
+        let stream = self.state.streams.get(&self.stream);
+        stream.is_some_and(|stream| stream.depth.drop_more(1))
+    }
+
+    /// Has as many of the oldest records dropped as make up a segment, since room comes by segments,
+    /// unless what was dropped before may make some yet. `false`: the stream holds none.
+    pub fn drop_a_segments_worth(&mut self) -> bool {
+        let Some(stream) = self.state.streams.get(&self.stream) else {
+            return false;
+        };
+        let depth = &stream.depth;
+        let is_under_way = depth.to_drop() > 0 || self.state.untidy || !self.state.owing.is_empty();
+        if is_under_way {
+            return depth.held() + depth.to_drop() > 0;
+        }
+        let record_bytes = depth.unread_bytes() / depth.unread().max(1) + RECORD_AROUND_BYTES;
+        let segment_bytes = usize::try_from(self.state.bounds.segment_bytes).unwrap_or(usize::MAX);
+        depth.drop_more((segment_bytes / record_bytes).max(1))
     }
 }
 

@@ -170,13 +170,11 @@ impl Thread {
             }
         }
         // Even on a full disk: to remove a file takes no room, and makes some.
-        let before = lock(&self.inner.state).total_bytes;
         if lock(&self.inner.state).untidy {
             let tidied = tidy(&mut self.writer, &*self.inner.files, &self.inner.state);
             result = result.and(tidied);
-            if lock(&self.inner.state).total_bytes < before {
-                self.inner.room.notify_one();
-            }
+            // Whoever waits for room looks again: there may be some, or more may have to be dropped.
+            self.inner.room.notify_one();
         }
         self.unsynced_since = match self.unsynced_since {
             _ if !self.writer.has_unsynced_notes() => None,

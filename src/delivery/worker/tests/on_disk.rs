@@ -199,9 +199,7 @@ async fn the_oldest_are_dropped_for_newer_ones() {
     while bench.seen.lock().unwrap().open > 0 {
         sleep(SECOND / 2).await;
     }
-    for _ in 0..700 {
-        assert!(depth(&bench).drop_one_more());
-    }
+    assert!(depth(&bench).drop_more(700));
     assert_eq!(depth(&bench).held(), 800);
     sleep(SECOND / 10).await;
     assert_eq!(bench.verdicts(), every(0..700, "Dropped"));

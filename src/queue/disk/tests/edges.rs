@@ -146,7 +146,7 @@ fn a_stream_that_came_again_is_read_whatever_was_damaged() {
 fn a_stream_with_nothing_but_records_to_drop_is_not_forgotten() {
     let mut rig = filled(3);
     let stream = rig.stream(0);
-    while stream.depth().drop_one_more() {}
+    while stream.depth().drop_more(1) {}
     stream.close();
     assert_eq!(rig.load(0, ALL).unwrap().lost, 0);
     assert_eq!(rig.loaded.len(), 3);

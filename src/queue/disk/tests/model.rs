@@ -95,7 +95,7 @@ impl Run {
 
     fn drop_oldest(&mut self, stream: usize) {
         let disk = self.rig.stream(stream);
-        if !disk.depth().drop_one_more() {
+        if !disk.depth().drop_more(1) {
             return;
         }
         let before = self.rig.loaded.len();

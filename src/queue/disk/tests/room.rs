@@ -213,7 +213,7 @@ fn the_queue_size_bounds_each_stream() {
     rig.step(false).unwrap();
     assert_eq!(rig.push(0, 1, 1), Err(Refusal::QueueFull));
     // One that is to be dropped makes place for one.
-    assert!(rig.stream(0).depth().drop_one_more());
+    assert!(rig.stream(0).depth().drop_more(1));
     rig.push(0, 1, 1).unwrap();
     assert_eq!(rig.push(0, 1, 1), Err(Refusal::QueueFull));
     assert_eq!(rig.stream(0).depth().to_drop(), 1);
