@@ -150,7 +150,7 @@ fn write_damage(recovery: &Recovery, json: bool, out: &mut dyn Write) -> io::Res
     let parts = [
         (damage.places as u64, "damaged place"),
         (*nobodys_records as u64, "record without a stream"),
-        (*missing_segments, "missing file"),
+        (*missing_segments as u64, "missing file"),
         (*unusable_files as u64, "unusable file"),
     ];
     let found: Vec<String> = parts

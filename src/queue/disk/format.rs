@@ -117,6 +117,11 @@ pub enum Entry<'a> {
     Finished(Vec<FinishedIn>),
     /// The segment was ended in order: all before is synced, so what is not whole is damaged.
     End,
+    /// The segments that there are beside this one, as it begins: what is missing of them later, and
+    /// was not noted as removed, was taken away by somebody else. Ascending.
+    Segments(Vec<u64>),
+    /// Segments that are removed now. Ascending.
+    Removed(Vec<u64>),
 }
 
 /// A record as it stands in a segment.
@@ -157,6 +162,8 @@ const RECORD: u8 = 2;
 const MOVED: u8 = 3;
 const FINISHED: u8 = 4;
 const END: u8 = 5;
+const SEGMENTS: u8 = 6;
+const REMOVED: u8 = 7;
 
 /// Appends entries of one segment.
 #[derive(Debug, Clone, Copy)]
@@ -194,6 +201,14 @@ impl EntryWriter {
                 FINISHED
             }
             Entry::End => END,
+            Entry::Segments(numbers) => {
+                put_numbers(numbers, out);
+                SEGMENTS
+            }
+            Entry::Removed(numbers) => {
+                put_numbers(numbers, out);
+                REMOVED
+            }
         };
         seal(self.header.salt, kind, &mut out[start..]);
     }
@@ -238,8 +253,35 @@ pub fn read<'a>(header: &Header, kind: u8, entry: &'a [u8]) -> Option<Entry<'a>>
             Some(Entry::Finished(segments))
         }
         END => Some(Entry::End),
+        SEGMENTS => Some(Entry::Segments(take_numbers(body)?)),
+        REMOVED => Some(Entry::Removed(take_numbers(body)?)),
         _ => None,
     }
+}
+
+/// Numbers as runs: how far the first is behind the last of the run before, and how many follow it.
+fn put_numbers(numbers: &[u64], out: &mut Vec<u8>) {
+    let mut last = 0;
+    for run in numbers.chunk_by(|one, next| one.checked_add(1) == Some(*next)) {
+        put(out, run[0] - last);
+        put(out, run.len() as u64 - 1);
+        last = run[run.len() - 1];
+    }
+}
+
+fn take_numbers(body: &mut &[u8]) -> Option<Vec<u64>> {
+    /// More segments than there ever are.
+    const MOST: u64 = 10_000_000;
+    let (mut numbers, mut last) = (Vec::new(), 0u64);
+    while !body.is_empty() {
+        let first = last.checked_add(take(body)?)?;
+        last = first.checked_add(take(body)?)?;
+        if last - first > MOST {
+            return None;
+        }
+        numbers.extend(first..=last);
+    }
+    Some(numbers)
 }
 
 fn take_record<'a>(header: &Header, body: &mut &'a [u8]) -> Option<RecordEntry<'a>> {
@@ -297,4 +339,27 @@ pub fn stream_bytes(arn: &DeliveryStreamArn) -> u64 {
 
 fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
     u32::try_from(take(bytes)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::framing::{Found, look};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_of_segments_come_back(numbers in proptest::collection::btree_set(prop_oneof![0u64..40, any::<u64>()], 0..30)) {
+            let header = Header { number: 1, created_unix_ms: 2, salt: 3 };
+            let numbers: Vec<u64> = numbers.into_iter().collect();
+            let entry = Entry::Removed(numbers);
+            let mut bytes = Vec::new();
+            EntryWriter { header }.write(&entry, &mut bytes);
+            let Found::Entry { kind, bytes: length } = look(header.salt, &bytes) else {
+                panic!("no entry");
+            };
+            prop_assert_eq!(length, bytes.len());
+            prop_assert_eq!(read(&header, kind, &bytes), Some(entry));
+        }
+    }
 }

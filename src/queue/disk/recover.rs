@@ -2,7 +2,7 @@
 //! noted at or behind the record they are about, so when a record is seen it is known already whether
 //! it is still needed. Damage is skipped and counted; it never stops a start.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -32,8 +32,8 @@ pub struct Recovery {
     pub damage: Damage,
     /// Records whose stream could not be told, as its definition is damaged.
     pub nobodys_records: usize,
-    /// Segments that are missing between others: mostly those that were finished first.
-    pub missing_segments: u64,
+    /// Segments that somebody else took away, and whatever records were in them.
+    pub missing_segments: usize,
     /// Files that cannot be used at all: set aside under another name, or left alone as they were
     /// written by a later version.
     pub unusable_files: usize,
@@ -42,7 +42,10 @@ pub struct Recovery {
 impl Recovery {
     /// Whether anything is lost that was whole once.
     pub fn is_damaged(&self) -> bool {
-        self.damage.is_real() || self.nobodys_records > 0 || self.unusable_files > 0
+        self.damage.is_real()
+            || self.nobodys_records > 0
+            || self.missing_segments > 0
+            || self.unusable_files > 0
     }
 }
 
@@ -82,12 +85,10 @@ pub(super) fn recover(
         finished: HashMap::new(),
         oldest: found.first().map_or(0, |first| first.0),
         newest: found.last().map_or(0, |last| last.0),
+        told: None,
     };
     let total = found.iter().map(|(_, bytes)| bytes).sum();
     let (mut done, mut told) = (0, Instant::now());
-    for window in found.windows(2) {
-        pass.recovery.missing_segments += window[1].0 - window[0].0 - 1;
-    }
     for &(number, bytes) in found.iter().rev() {
         pass.read_segment(number, bytes);
         done += bytes;
@@ -102,8 +103,15 @@ pub(super) fn recover(
     let Pass {
         mut state,
         mut recovery,
+        told,
         ..
     } = pass;
+    let is_there = |number: &u64| {
+        all.iter()
+            .any(|(name, _)| number_of(name.trim_end_matches(SET_ASIDE)) == Some(*number))
+    };
+    let expected = told.into_iter().flatten();
+    recovery.missing_segments = expected.filter(|number| !is_there(number)).count();
     state.forget_empty_streams();
     recovery.streams = state.streams.len();
     Ok((state, recovery, next_number))
@@ -154,6 +162,8 @@ struct Pass<'f> {
     oldest: u64,
     /// Number of the newest.
     newest: u64,
+    /// The segments that there are beside it, as the newest that can be read says.
+    told: Option<BTreeSet<u64>>,
 }
 
 /// A record as the pass sees it, before it is known whether it is needed.
@@ -214,6 +224,7 @@ impl Pass<'_> {
         segment.bytes = bytes;
         let mut streams: HashMap<u32, StreamId> = HashMap::new();
         let mut seen = Vec::new();
+        let mut told = BTreeSet::new();
         for placed in scan.by_ref() {
             let record = match placed.entry {
                 Entry::Stream { number, arn } => {
@@ -229,6 +240,14 @@ impl Pass<'_> {
                     continue;
                 }
                 Entry::End => continue,
+                Entry::Segments(numbers) => {
+                    told.extend(numbers);
+                    continue;
+                }
+                Entry::Removed(numbers) => {
+                    told.retain(|number| !numbers.contains(number));
+                    continue;
+                }
                 Entry::Record(record) => record,
                 Entry::Moved { origin, record } => {
                     let RecordKey {
@@ -258,6 +277,7 @@ impl Pass<'_> {
         if number == self.newest || !scan.is_ended() {
             self.sync(number);
         }
+        self.told.get_or_insert(told);
         segment.damaged = scan.damage().is_real();
         self.recovery.damage.add(scan.damage());
         let finished = self.finished.remove(&number).unwrap_or_default();
@@ -270,10 +290,11 @@ impl Pass<'_> {
     /// A process that was killed may have left what is read here in the memory of the machine only.
     /// What follows from it, as the removal of a segment whose records were moved, must not reach the
     /// disk before it. Segments before the last that were ended in order are synced.
-    fn sync(&self, number: u64) {
+    fn sync(&mut self, number: u64) {
         if let Err(error) = self.files.sync(&file_name(number)) {
             let file = file_name(number);
-            tracing::error!(file, %error, "a file of the queue cannot be synced");
+            tracing::error!(file, %error, "a file of the queue cannot be synced; nothing is removed before it can be");
+            self.state.unsynced.insert(number);
         }
     }
 

@@ -21,9 +21,10 @@ pub(super) fn remove_finished(
     files: &dyn Files,
     state: &Mutex<State>,
 ) -> io::Result<()> {
-    let Finished { free, noting } = Finished::find(&lock(state));
+    let newest = writer.newest();
+    let Finished { free, noting } = Finished::find(&lock(state), newest);
     // First those that take no writing: on a full disk they are what makes room for the others.
-    remove(files, state, &free)?;
+    remove(writer, files, state, &free)?;
     if noting.is_empty() {
         return Ok(());
     }
@@ -35,12 +36,22 @@ pub(super) fn remove_finished(
     if !group.notes.is_empty() {
         writer.write_group(group, state, true)?;
     }
-    remove(files, state, &noting)
+    remove(writer, files, state, &noting)
 }
 
 /// Removes files of segments, or sets them aside. One that cannot go keeps only those that have notes
 /// about it.
-fn remove(files: &dyn Files, state: &Mutex<State>, numbers: &[u64]) -> io::Result<()> {
+fn remove(
+    writer: &mut Writer,
+    files: &dyn Files,
+    state: &Mutex<State>,
+    numbers: &[u64],
+) -> io::Result<()> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    sync_first(files, state)?;
+    writer.note_removal(numbers, state)?;
     let mut result = Ok(());
     let (mut unsynced, mut kept) = (BTreeSet::new(), BTreeSet::new());
     for &number in numbers {
@@ -75,6 +86,7 @@ fn remove(files: &dyn Files, state: &Mutex<State>, numbers: &[u64]) -> io::Resul
             _ => {
                 unsynced.insert(number);
                 lock(state).remove_segment(number);
+                writer.forget(number);
             }
         }
     }
@@ -82,6 +94,18 @@ fn remove(files: &dyn Files, state: &Mutex<State>, numbers: &[u64]) -> io::Resul
         files.sync_names()?;
     }
     result
+}
+
+/// Syncs what could not be synced at the start.
+fn sync_first(files: &dyn Files, state: &Mutex<State>) -> io::Result<()> {
+    let unsynced = lock(state).unsynced.clone();
+    for number in unsynced {
+        match files.sync(&file_name(number)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => lock(state).unsynced.remove(&number),
+        };
+    }
+    Ok(())
 }
 
 /// Segments without a record that is needed and that can go now, oldest first.
@@ -93,9 +117,17 @@ struct Finished {
 }
 
 impl Finished {
-    fn find(state: &State) -> Self {
+    fn find(state: &State, newest: Option<u64>) -> Self {
+        let is_empty = state
+            .segments
+            .values()
+            .all(|segment| segment.live_records == 0);
         let finished = |segment: &&Segment| {
-            segment.live_records == 0 && Some(segment.header.number) != state.current
+            let number = Some(segment.header.number);
+            // The newest says which others there are, and goes with the last of them; unless there is
+            // no room to write a newer one.
+            let stays = number == newest && !is_empty && state.fault.is_none();
+            segment.live_records == 0 && number != state.current && !stays
         };
         let (mut free, mut noting) = (BTreeSet::new(), Vec::new());
         // Notes are about older segments: whether those go is known already.

@@ -98,6 +98,8 @@ pub(super) struct State {
     moved: HashMap<RecordKey, Place>,
     /// Segments that owe notes.
     pub owing: BTreeSet<u64>,
+    /// Segments that could not be synced at the start: nothing that follows from them may be done.
+    pub unsynced: BTreeSet<u64>,
     /// Whether a segment may have become superfluous.
     pub untidy: bool,
     /// Why nothing can be written at the moment.
@@ -127,6 +129,7 @@ impl State {
             next_ticket: 1,
             moved: HashMap::new(),
             owing: BTreeSet::new(),
+            unsynced: BTreeSet::new(),
             untidy: true,
             fault: None,
             closing: false,

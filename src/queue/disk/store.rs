@@ -147,7 +147,8 @@ impl DiskQueue {
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery, Thread)> {
         let (state, recovery, next_number) = recover(&*files, bounds, mend, progress)?;
-        let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number);
+        let known = state.segments.keys().copied().collect();
+        let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number, known);
         let inner = Arc::new(Inner {
             files,
             state: Mutex::new(state),

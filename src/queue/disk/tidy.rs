@@ -253,7 +253,7 @@ fn needed_records<'a>(scan: Scan<'a>, state: &State) -> Vec<Found<'a>> {
                 continue;
             }
             Entry::Record(record) | Entry::Moved { record, .. } => record,
-            Entry::Finished(_) | Entry::End => continue,
+            Entry::Finished(_) | Entry::End | Entry::Segments(_) | Entry::Removed(_) => continue,
         };
         if let (true, Some((stream, arn))) =
             (segment.is_live(record.ordinal), streams.get(&record.stream))

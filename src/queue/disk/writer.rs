@@ -2,7 +2,7 @@
 //! sync. It trusts nothing that was written since the last good sync: after a fault it begins a new
 //! segment and writes the group again there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +28,10 @@ pub(super) struct Writer {
     buffer: Vec<u8>,
     /// Notes that were written since the last sync.
     unsynced_notes: Vec<FinishedIn>,
+    /// The segments that there are.
+    known: BTreeSet<u64>,
+    /// Segments whose removal is to be noted.
+    unnoted_removals: BTreeSet<u64>,
 }
 
 /// The segment that is written to.
@@ -81,8 +85,14 @@ pub(super) struct Written {
 }
 
 impl Writer {
-    /// A writer whose first segment has the number given; nothing is created yet.
-    pub fn new(files: Arc<dyn Files>, segment_bytes: u64, next_number: u64) -> Self {
+    /// A writer beside the segments that are `known`, whose first has the number given; nothing is
+    /// created yet.
+    pub fn new(
+        files: Arc<dyn Files>,
+        segment_bytes: u64,
+        next_number: u64,
+        known: BTreeSet<u64>,
+    ) -> Self {
         Writer {
             files,
             segment_bytes,
@@ -90,7 +100,40 @@ impl Writer {
             current: None,
             buffer: Vec::new(),
             unsynced_notes: Vec::new(),
+            known,
+            unnoted_removals: BTreeSet::new(),
         }
+    }
+
+    /// The newest segment.
+    pub fn newest(&self) -> Option<u64> {
+        self.known.last().copied()
+    }
+
+    /// Notes, synced, that segments are removed now, where there is a later one that says they exist.
+    /// While nothing can be written it is noted as soon as something can be.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn note_removal(&mut self, numbers: &[u64], state: &Mutex<State>) -> io::Result<()> {
+        let newest = self
+            .known
+            .iter()
+            .rev()
+            .find(|known| !numbers.contains(known));
+        if let Some(&newest) = newest {
+            let listed = numbers.iter().filter(|&&number| number < newest);
+            self.unnoted_removals.extend(listed);
+        }
+        if self.unnoted_removals.is_empty() || lock(state).fault.is_some() {
+            return Ok(());
+        }
+        self.write_group(Group::default(), state, true)
+    }
+
+    /// A segment is gone.
+    pub fn forget(&mut self, number: u64) {
+        self.known.remove(&number);
     }
 
     /// Whether notes were written and not synced.
@@ -139,7 +182,7 @@ impl Writer {
         notes: &[FinishedIn],
         sync: bool,
     ) -> io::Result<Option<Written>> {
-        if records.is_empty() && notes.is_empty() {
+        if records.is_empty() && notes.is_empty() && self.unnoted_removals.is_empty() {
             if sync && let Some(current) = &mut self.current {
                 current.sync(&*self.files)?;
                 current.synced = current.end;
@@ -166,12 +209,18 @@ impl Writer {
             }
         };
         self.buffer.clear();
-        let places = current.put(records, notes, &mut self.buffer);
+        let segments = Segments {
+            known: &self.known,
+            removed: &self.unnoted_removals,
+        };
+        let places = current.put(records, notes, segments, &mut self.buffer);
         current.file.write_at(current.end, &self.buffer)?;
         if sync {
             current.sync(&*self.files)?;
         }
         current.end += self.buffer.len() as u64;
+        self.known.insert(current.entries.header.number);
+        self.unnoted_removals.clear();
         if sync {
             current.synced = current.end;
             self.unsynced_notes.clear();
@@ -240,6 +289,14 @@ impl Writer {
     }
 }
 
+/// What is said of segments in a group.
+struct Segments<'a> {
+    /// Those that there are, as a new one begins.
+    known: &'a BTreeSet<u64>,
+    /// Those that go.
+    removed: &'a BTreeSet<u64>,
+}
+
 impl Current {
     /// Makes what was written, and the name it is found by, outlive a loss of power.
     fn sync(&mut self, files: &dyn Files) -> io::Result<()> {
@@ -256,10 +313,17 @@ impl Current {
         &mut self,
         records: &[ToWrite<'_>],
         notes: &[FinishedIn],
+        segments: Segments<'_>,
         out: &mut Vec<u8>,
     ) -> Vec<Place> {
         if self.end == 0 {
             self.entries.header.write(out);
+            let known = segments.known.iter().copied().collect();
+            self.entries.write(&Entry::Segments(known), out);
+        }
+        if !segments.removed.is_empty() {
+            let removed = segments.removed.iter().copied().collect();
+            self.entries.write(&Entry::Removed(removed), out);
         }
         if !notes.is_empty() {
             self.entries.write(&Entry::Finished(notes.to_vec()), out);

@@ -194,6 +194,11 @@ struct Again {
 fn check(moment: &Moment, left: Content, again: &mut Again) {
     let names = left.names();
     let mut rig = Rig::open(Disk::holding(left), SMALL);
+    assert!(
+        moment.faults || rig.recovery.missing_segments == 0,
+        "{:?}",
+        rig.recovery
+    );
     rig.book = Book::clone(&moment.book);
     rig.next = rig.book.keys().max().map_or(0, |last| last + 1);
     // `load` compares each with the book: nothing comes that was never pushed.
