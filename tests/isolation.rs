@@ -145,6 +145,7 @@ async fn beside_streams_in_trouble(interval: &str, records: usize) {
     let expected = Leftover {
         records,
         kept: 0,
+        fault: false,
         documents: 0,
     };
     assert_eq!(leftover, expected);

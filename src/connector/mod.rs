@@ -100,12 +100,14 @@ pub struct Leftover {
     pub kept: usize,
     /// Status documents that the broker did not take any more.
     pub documents: usize,
+    /// Whether it stopped because of a fault of ours, which a start may mend.
+    pub fault: bool,
 }
 
 impl Leftover {
     /// Whether nothing was lost: everything was delivered and reported, or is kept on disk.
     pub fn is_nothing(self) -> bool {
-        self.records == 0 && self.documents == 0
+        self.records == 0 && self.documents == 0 && !self.fault
     }
 }
 

@@ -67,6 +67,10 @@ impl<D: Destination> Connector<D> {
                 _ = self.workers.ended(), if !self.workers.is_empty() => {}
                 () = sleep_until(wake_at) => {
                     if wake_at == next_housekeeping {
+                        if self.disk.as_ref().is_some_and(DiskQueue::has_failed) {
+                            tracing::error!("a fault ended what writes the queue on disk; stopping, since a start mends it");
+                            break;
+                        }
                         self.service_manager.alive();
                         self.intake.forget_idle(Instant::now());
                         next_housekeeping = Instant::now() + housekeeping;
@@ -163,6 +167,7 @@ impl<D: Destination> Connector<D> {
 
     /// Delivers what is here, reports what cannot be delivered in time, and leaves.
     async fn drain(mut self) -> Leftover {
+        let has_failed = self.disk.as_ref().is_some_and(DiskQueue::has_failed);
         let deadline = Instant::now() + self.shutdown_timeout;
         tracing::info!(
             timeout_s = self.shutdown_timeout.as_secs(),
@@ -197,6 +202,7 @@ impl<D: Destination> Connector<D> {
         let leftover = Leftover {
             records: left,
             kept,
+            fault: has_failed,
             documents: self.statuses.waiting() + self.session.under_way(),
         };
         self.session.disconnect(GOODBYE).await;
@@ -277,6 +283,7 @@ fn log_end(leftover: Leftover) {
         records,
         kept,
         documents,
+        fault: _,
     } = leftover;
     if kept > 0 {
         tracing::info!(

@@ -228,9 +228,13 @@ impl DiskQueue {
         }
     }
 
-    /// The clock that records' times are told by.
-    pub fn clock(&self) -> Clock {
-        self.inner.clock
+    /// Whether a fault of ours ended the thread: then nothing is written any more.
+    pub fn has_failed(&self) -> bool {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
     /// Writes what waits and ends. Blocks until that is done, or has failed.

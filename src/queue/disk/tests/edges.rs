@@ -1,13 +1,15 @@
 //! What happens seldom: files that go while they are used, reads that fail, streams that come and go,
 //! records that move while they are in memory.
 
+use std::sync::Arc;
+
 use super::content::Content;
 use super::disk::{Disk, EIO, Fault, Op};
-use super::rig::{ALL, Rig, SMALL};
+use super::rig::{ALL, Rig, SMALL, arn, clock};
 use crate::files::Files;
 use crate::queue::disk::segment::file_name;
 use crate::queue::disk::state::lock;
-use crate::queue::disk::{Bounds, Wanted};
+use crate::queue::disk::{Bounds, DiskQueue, DiskQueueSettings, Wanted};
 
 const FEW: Wanted = Wanted {
     records: 3,
@@ -323,4 +325,39 @@ fn reading_fails_for_a_while() {
     rig.files.work_again();
     rig.load(0, ALL).unwrap();
     assert_eq!(rig.loaded.len(), 10);
+}
+
+#[test]
+fn a_writer_that_ended_in_a_fault_of_ours_is_noticed_and_holds_nothing() {
+    let disk = Disk::default();
+    let settings = DiskQueueSettings {
+        queue_size: 10,
+        max_bytes: 1 << 30,
+        commit_interval: std::time::Duration::ZERO,
+    };
+    disk.judge(|op, _| {
+        assert!(op != Op::Create, "a fault, on command");
+        None
+    });
+    let started = DiskQueue::start(
+        Arc::new(disk),
+        settings,
+        clock(),
+        Arc::default(),
+        &mut |_, _| {},
+    );
+    let (queue, _) = started.unwrap();
+    assert!(!queue.has_failed());
+    let stream = queue.stream(&arn(0));
+    let pushed = stream.door(&arn(0), tokio::time::Instant::now()).push(
+        "1".into(),
+        bytes::Bytes::from_static(b"data"),
+        false,
+    );
+    assert!(pushed.is_ok());
+    while !queue.has_failed() {
+        std::thread::yield_now();
+    }
+    assert_eq!(queue.synced(), 0);
+    queue.close();
 }

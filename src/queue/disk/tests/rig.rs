@@ -176,7 +176,7 @@ impl Rig {
             stream,
             id,
             data,
-            received_unix_ms: self.queue.clock().unix_ms(now),
+            received_unix_ms: self.queue.inner.clock.unix_ms(now),
             ticket,
             held: false,
             finished: false,
