@@ -51,6 +51,19 @@ impl Burial {
         self.under_way = Some(too_large);
     }
 
+    /// What was under way, however far its letter is; nobody waits for that any more.
+    pub fn give_up(&mut self) -> Option<TooLarge> {
+        self.writing.detach_all();
+        self.under_way.take()
+    }
+
+    /// Whether there is a new connection: the message that is under way is nobody's any more.
+    pub fn reconnected(&mut self) {
+        if let Some(under_way) = &mut self.under_way {
+            under_way.ack = None;
+        }
+    }
+
     /// Waits until the letter is written, or could not be; for ever where there is none.
     pub async fn done(&mut self) -> TooLarge {
         // A panic of the task is as a letter that could not be written.

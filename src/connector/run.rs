@@ -107,6 +107,7 @@ impl<D: Destination> Connector<D> {
                     payload_max_bytes.saturating_sub(self.status_topic.len()),
                 );
                 self.intake.reconnected(resumed);
+                self.burial.reconnected();
                 // Room may have come while the connection was away.
                 self.retry_parked();
             }
@@ -177,10 +178,11 @@ impl<D: Destination> Connector<D> {
         self.deadline.send_replace(Some(deadline));
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
-        if self.burial.is_under_way()
-            && let Ok(kept) = timeout(LAST_SYNC, self.burial.done()).await
-        {
-            self.buried(kept);
+        if self.burial.is_under_way() {
+            let done = timeout(LAST_SYNC, self.burial.done()).await;
+            // Whether its letter is written or not: where no broker keeps it, it is rejected now.
+            let kept = done.ok().or_else(|| self.burial.give_up());
+            kept.into_iter().for_each(|kept| self.buried(kept));
         }
         self.intake.give_up_too_large();
         let mut left = self.intake.give_up_parked();
@@ -191,6 +193,7 @@ impl<D: Destination> Connector<D> {
                 event = self.session.next() => left += self.refuse(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
                 ended = self.workers.ended() => left += ended,
+                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
                 () = sleep_until(heartbeat) => {
                     self.service_manager.alive();
                     heartbeat += self.heartbeat();
@@ -228,29 +231,31 @@ impl<D: Destination> Connector<D> {
     /// Ends the queue on disk. Says how many records it keeps, and how many it could not write that no
     /// broker keeps either.
     async fn close_queue(&mut self) -> (usize, usize) {
-        let Some(disk) = self.disk.take() else {
+        let Some(disk) = self.disk.clone() else {
             return (0, 0);
         };
-        let closing = tokio::task::spawn_blocking(move || disk.close());
-        match timeout(LAST_SYNC, closing).await {
-            Ok(Ok(closed)) => {
-                self.intake.report_lost(&closed.lost);
-                (closed.kept, closed.lost.len())
-            }
-            _ => {
-                tracing::error!(
-                    "the queue on disk could not be closed: writing to it takes too long"
-                );
-                (0, 0)
-            }
+        let closing = disk.clone();
+        let closing = tokio::task::spawn_blocking(move || closing.close());
+        if timeout(LAST_SYNC, closing).await.is_err() {
+            tracing::error!(
+                "the queue on disk could not be closed in time: writing to it takes too long"
+            );
         }
+        self.acknowledge_synced();
+        let left = disk.left();
+        self.intake.report_lost(&left.lost);
+        (left.kept, left.lost.len())
     }
 
     /// While stopping, messages that the broker keeps for us are left to it.
     fn refuse(&mut self, event: Event) -> usize {
         match event {
             Event::Received(messages) => self.intake.refuse(&messages as &[Message]),
-            Event::Connected { .. } | Event::Disconnected => 0,
+            Event::Connected { resumed, .. } => {
+                self.intake.reconnected(resumed);
+                0
+            }
+            Event::Disconnected => 0,
         }
     }
 

@@ -56,7 +56,9 @@ impl<D: Destination> Workers<D> {
 
     /// A fault of ours ended a worker: what it had in flight is lost, the stream goes on.
     fn replace(&mut self, stream: Arc<Stream>, fault: &str) -> usize {
-        let lost = stream.queue().abandon_in_flight();
+        let in_flight = stream.queue().abandon_in_flight();
+        // On disk they are still there, and are sent again.
+        let lost = if stream.disk.is_some() { 0 } else { in_flight };
         tracing::error!(stream = %stream.arn, records = lost, fault, "delivery of a stream ended in a fault; starting it again");
         self.start(stream);
         lost

@@ -9,11 +9,17 @@ use tokio::time::Instant;
 
 use crate::arn::DeliveryStreamArn;
 use crate::batch::{self, BATCH_MAX_BYTES, Batch, BatchLimits};
-use crate::queue::disk::{Load, Loaded, Wanted};
+use crate::queue::disk::{Load, Loaded, Place, Wanted};
 use crate::queue::{Id, Kept, Record, Stream, StreamQueue};
 
 /// Batches that are read at a time, at most.
 const BATCHES: usize = 4;
+
+/// Most records that are held back: each takes a few bytes of memory.
+const HELD_BACK_MAX: usize = 4000;
+
+/// How long a record is held back at most.
+const HELD_BACK_FOR: Duration = Duration::from_secs(60);
 
 /// How long to wait where memory has no place: another stream may be done with a call by then.
 const MEMORY_PAUSE: Duration = Duration::from_millis(50);
@@ -30,9 +36,51 @@ pub(super) struct Refill {
     not_before: Option<Instant>,
     /// Whether a fault was logged and has not passed yet.
     is_faulty: bool,
+    /// Records of calls that came to nothing, to be read again behind what waits: place, bytes, time of
+    /// receipt.
+    held_back: Vec<(Place, usize, u64)>,
+    /// Since when the first of them is held back.
+    held_since: Option<Instant>,
 }
 
 impl Refill {
+    /// Leaves records of a call that came to nothing to the disk, to be read again behind the others.
+    pub fn hold_back(&mut self, records: &[Record], now: Instant) {
+        self.held_back
+            .extend(records.iter().filter_map(copy_on_disk));
+        if !self.held_back.is_empty() {
+            self.held_since.get_or_insert(now);
+        }
+    }
+
+    /// Records held back.
+    pub fn held_back(&self) -> usize {
+        self.held_back.len()
+    }
+
+    /// Lets records be read again that were held back: where there are no others, or they are many, or
+    /// it was for long.
+    pub fn give_back_when_due(&mut self, stream: &Stream, now: Instant) {
+        let is_long = |since: Instant| now.saturating_duration_since(since) >= HELD_BACK_FOR;
+        if stream.unread() == 0
+            || self.held_back.len() >= HELD_BACK_MAX
+            || self.held_since.is_some_and(is_long)
+        {
+            self.give_back(stream);
+        }
+    }
+
+    /// Lets all be read again that were held back.
+    pub fn give_back(&mut self, stream: &Stream) {
+        self.held_since = None;
+        let held_back = std::mem::take(&mut self.held_back);
+        if let Some(disk) = &stream.disk
+            && !held_back.is_empty()
+        {
+            disk.unload(&held_back);
+        }
+    }
+
     /// Whether a read is under way.
     pub fn is_loading(&self) -> bool {
         self.loading.is_some()
@@ -73,14 +121,21 @@ impl Refill {
         }
     }
 
-    /// Puts what was read into the queue in memory.
-    pub fn settle(&mut self, stream: &Stream, loaded: Result<io::Result<Load>, JoinError>) {
+    /// Puts what was read into the queue in memory. Whether records were found to be lost: there is
+    /// room for others then.
+    pub fn settle(&mut self, stream: &Stream, loaded: Result<io::Result<Load>, JoinError>) -> bool {
         let now = Instant::now();
         let load = match loaded {
             Ok(Ok(load)) => load,
-            Ok(Err(error)) => return self.failed(&stream.arn, &error.to_string(), now),
+            Ok(Err(error)) => {
+                self.failed(&stream.arn, &error.to_string(), now);
+                return false;
+            }
             // What it had read is read again after the next start.
-            Err(error) => return self.failed(&stream.arn, &error.to_string(), now),
+            Err(error) => {
+                self.failed(&stream.arn, &error.to_string(), now);
+                return false;
+            }
         };
         if std::mem::take(&mut self.is_faulty) {
             tracing::info!(stream = %stream.arn, "records can be read from the queue on disk again");
@@ -93,13 +148,15 @@ impl Refill {
             );
         }
         self.not_before = load.records.is_empty().then(|| now + MEMORY_PAUSE);
-        let Some(disk) = &stream.disk else { return };
-        let clock = disk.clock();
-        let mut queue = stream.queue();
-        for loaded in load.records {
-            let received = clock.instant(loaded.received_unix_ms);
-            queue.refill(record(loaded, received));
+        if let Some(disk) = &stream.disk {
+            let clock = disk.clock();
+            let mut queue = stream.queue();
+            for loaded in load.records {
+                let received = clock.instant(loaded.received_unix_ms);
+                queue.refill(record(loaded, received));
+            }
         }
+        load.lost > 0
     }
 
     fn failed(&mut self, stream: &DeliveryStreamArn, error: &str, now: Instant) {
@@ -172,17 +229,17 @@ pub(super) fn finish<'a>(stream: &Stream, records: impl Iterator<Item = &'a Reco
 /// Leaves records of a call that came to nothing to the disk: memory is for streams that are well.
 pub(super) fn unload(stream: &Stream, records: &[Record]) {
     if let Some(disk) = &stream.disk {
-        let kept: Vec<_> = records
-            .iter()
-            .filter_map(|record| {
-                let Kept {
-                    place,
-                    received_unix_ms,
-                } = record.kept?;
-                let bytes = record.data.len() + record.id.as_str().len();
-                Some((place, bytes, received_unix_ms))
-            })
-            .collect();
+        let kept: Vec<_> = records.iter().filter_map(copy_on_disk).collect();
         disk.unload(&kept);
     }
+}
+
+/// The place of a record's copy on disk, its bytes, and when it was received.
+fn copy_on_disk(record: &Record) -> Option<(Place, usize, u64)> {
+    let Kept {
+        place,
+        received_unix_ms,
+    } = record.kept?;
+    let bytes = record.data.len() + record.id.as_str().len();
+    Some((place, bytes, received_unix_ms))
 }

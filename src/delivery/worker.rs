@@ -197,7 +197,15 @@ impl<D: Destination> Worker<D> {
     /// While stopping: whether calls fail, and the records are on disk. There they are safe, so the stop
     /// need not wait for them.
     fn is_stuck_on_disk(&self, now: Instant) -> bool {
-        self.stream.disk.is_some() && self.in_flight.is_empty() && self.backoff.until(now).is_some()
+        let Some(disk) = &self.stream.disk else {
+            return false;
+        };
+        let can_send = disk.depth().unread() + self.stream.queue().waiting() > 0;
+        let is_waiting = self.backoff.until(now).is_some() || !can_send;
+        self.in_flight.is_empty()
+            && self.burials.is_empty()
+            && !self.refill.is_loading()
+            && is_waiting
     }
 
     /// Waits for whatever may change what there is to do.
@@ -219,7 +227,9 @@ impl<D: Destination> Worker<D> {
                 self.paid = Some(batch);
             }
             loaded = self.refill.loaded(), if self.refill.is_loading() => {
-                self.refill.settle(&self.stream, loaded);
+                if self.refill.settle(&self.stream, loaded) {
+                    self.context.room.notify_one();
+                }
             }
             () = self.stream.wake.notified() => {}
             () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
@@ -229,19 +239,27 @@ impl<D: Destination> Worker<D> {
 
     /// The next instant at which something is to be done without anything else happening.
     fn next_instant(&self, now: Instant, deadline: Deadline) -> Option<Instant> {
+        if self.refill.is_loading() {
+            // Nothing begins before it is done, whatever is due meanwhile.
+            return deadline;
+        }
+        let refill = self.refill.not_before(now);
         let queue = self.stream.queue();
         let expiry = self.context.settings.record_max_age.and_then(|age| {
-            let oldest = [queue.oldest_bound(), self.oldest_on_disk()];
-            let oldest = oldest.into_iter().flatten().min()?;
-            Some((oldest + age).max(self.next_expiry.unwrap_or(now)))
+            // What is on disk can be ended once it can be read.
+            let on_disk = self.oldest_on_disk();
+            let on_disk = on_disk.map(|oldest| (oldest + age).max(refill.unwrap_or(now)));
+            let in_memory = queue.oldest_bound().map(|oldest| oldest + age);
+            let next = [on_disk, in_memory].into_iter().flatten().min()?;
+            Some(next.max(self.next_expiry.unwrap_or(now)))
         });
-        let backoff = if queue.waiting() + self.stream.unread() > 0 {
+        let on_disk = self.stream.unread() + self.refill.held_back();
+        let backoff = if queue.waiting() + on_disk > 0 {
             self.backoff.until(now)
         } else {
             None
         };
         drop(queue);
-        let refill = self.refill.not_before(now);
         [self.schedule.ends(), backoff, expiry, refill, deadline]
             .into_iter()
             .flatten()
@@ -252,9 +270,10 @@ impl<D: Destination> Worker<D> {
     fn start_calls(&mut self, now: Instant) {
         // What is on its way from disk counts neither here nor there; it is here in a moment.
         while !self.refill.is_loading() {
+            self.refill.give_back_when_due(&self.stream, now);
             let queue = self.stream.queue();
-            self.schedule
-                .observe(queue.waiting() + self.stream.unread(), now);
+            let on_disk = self.stream.unread() + self.refill.held_back();
+            self.schedule.observe(queue.waiting() + on_disk, now);
             let planned = batch::next(queue.waiting_sizes(), self.limits);
             let expected = refill::expected(&self.stream, &queue, planned, self.limits);
             drop(queue);
@@ -374,7 +393,7 @@ impl<D: Destination> Worker<D> {
         }
     }
 
-    fn conclude(&self, ended: Ended) {
+    fn conclude(&mut self, ended: Ended) {
         if ended.expired {
             self.finish_expired(ended);
         } else {
@@ -383,7 +402,7 @@ impl<D: Destination> Worker<D> {
     }
 
     /// Publishes what is final and puts back what is not.
-    fn finish(&self, records: Vec<Record>, outcomes: &[Outcome]) {
+    fn finish(&mut self, records: Vec<Record>, outcomes: &[Outcome]) {
         let (mut finished, mut retry) = (Vec::with_capacity(records.len()), Vec::new());
         for (record, outcome) in records.into_iter().zip(outcomes) {
             match outcome {
@@ -426,13 +445,19 @@ impl<D: Destination> Worker<D> {
     }
 
     /// A call came to nothing: its records, and what was read ahead of the next ones, are read again when
-    /// there is hope. Until then memory is for streams that are well.
-    fn leave_to_disk(&self, mut records: Vec<Record>) {
+    /// there is hope. Until then memory is for streams that are well. What was tried comes behind what
+    /// was not, as it does in memory; but what may expire must be found among the oldest.
+    fn leave_to_disk(&mut self, records: Vec<Record>) {
         let mut queue = self.stream.queue();
         queue.settle(records.len(), Vec::new());
-        records.extend(queue.drain());
+        let read_ahead = queue.drain();
         drop(queue);
-        refill::unload(&self.stream, &records);
+        refill::unload(&self.stream, &read_ahead);
+        if self.context.settings.record_max_age.is_some() {
+            refill::unload(&self.stream, &records);
+        } else {
+            self.refill.hold_back(&records, Instant::now());
+        }
     }
 
     /// Back-off and log from what a call brought.
@@ -517,9 +542,10 @@ impl<D: Destination> Worker<D> {
             return;
         };
         let to_drop = disk.depth().to_drop();
-        if to_drop == 0 {
+        if to_drop == 0 || self.refill.is_loading() {
             return;
         }
+        self.refill.give_back(&self.stream);
         let mut queue = self.stream.queue();
         let oldest: Vec<Record> = (0..to_drop).map_while(|_| queue.drop_oldest()).collect();
         drop(queue);
@@ -528,7 +554,7 @@ impl<D: Destination> Worker<D> {
             refill::finish(&self.stream, oldest.iter());
             disk.depth().dropped(oldest.len());
             self.context.room.notify_one();
-        } else if disk.depth().unread() == 0 {
+        } else if disk.depth().unread() == 0 && !disk.has_unwritten() {
             // All are in flight: there is nothing left that could be dropped.
             disk.depth().dropped(to_drop);
             return;
@@ -592,6 +618,22 @@ impl<D: Destination> Worker<D> {
                 },
             )
         }));
+    }
+}
+
+/// A worker that ends in a fault leaves its records to the one that takes its place.
+impl<D> Drop for Worker<D> {
+    fn drop(&mut self) {
+        if self.stream.disk.is_none() {
+            return;
+        }
+        for (_, flight) in self.in_flight.drain() {
+            refill::unload(&self.stream, &flight.records);
+        }
+        for ended in self.burials.give_up() {
+            refill::unload(&self.stream, &ended.records);
+        }
+        self.refill.give_back(&self.stream);
     }
 }
 

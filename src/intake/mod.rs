@@ -354,12 +354,14 @@ impl Intake {
                 }
             }
         }
+        self.publish_rejections();
     }
 
     /// There is a new connection. What waits un-acknowledged comes again where the broker kept the
     /// session; where it did not, ours is the only copy left.
     pub fn reconnected(&mut self, resumed: bool) {
         self.unsynced.clear();
+        self.reconnected_too_large(resumed);
         if let Some(disk) = &self.disk {
             disk.reconnected(resumed);
         }
@@ -377,9 +379,9 @@ impl Intake {
     pub fn give_up_parked(&mut self) -> usize {
         let parked = self.parking.take_all();
         let lost = parked.iter().filter(|parked| parked.staged.ack.is_none());
+        let count = lost.clone().count();
         self.rejections
             .extend(lost.map(|parked| stopped(parked.staged.id.as_str().to_owned())));
-        let count = self.rejections.len();
         self.publish_rejections();
         count
     }

@@ -67,6 +67,16 @@ impl Intake {
         kept.ack
     }
 
+    /// There is a new connection: what the broker keeps comes again, and of the rest ours is the only copy.
+    pub(super) fn reconnected_too_large(&mut self, resumed: bool) {
+        if resumed {
+            self.too_large.retain(|too_large| too_large.ack.is_none());
+        }
+        for too_large in &mut self.too_large {
+            too_large.ack = None;
+        }
+    }
+
     /// While stopping: rejects those whose message no broker keeps, and leaves the others to it.
     pub fn give_up_too_large(&mut self) {
         let left = std::mem::take(&mut self.too_large).into_iter();

@@ -237,7 +237,7 @@ impl DiskQueue {
         thread.as_ref().is_some_and(JoinHandle::is_finished)
     }
 
-    /// Writes what waits and ends. Blocks until that is done, or has failed.
+    /// Writes what waits and ends. Blocks until that is done, or has failed. Says what is left.
     pub fn close(&self) -> Closed {
         lock(&self.inner.state).closing = true;
         self.inner.work.notify_one();
@@ -250,6 +250,11 @@ impl DiskQueue {
             // A panic of the thread was reported by the runtime; what it held is in the state.
             let _ = thread.join();
         }
+        self.left()
+    }
+
+    /// What is kept on disk, and what is nowhere but here.
+    pub fn left(&self) -> Closed {
         let state = lock(&self.inner.state);
         let unwritten = state
             .incoming
@@ -258,7 +263,7 @@ impl DiskQueue {
         let streams = state.streams.values();
         let held: usize = streams.map(|stream| stream.depth.held()).sum();
         Closed {
-            kept: held.saturating_sub(state.incoming.len()),
+            kept: held.saturating_sub(state.unwritten),
             lost: unwritten.map(|record| record.id.clone()).collect(),
         }
     }
@@ -294,6 +299,11 @@ impl DiskStream {
     /// The clock that records' times are told by.
     pub fn clock(&self) -> Clock {
         self.queue.inner.clock
+    }
+
+    /// Whether any record, of whatever stream, is not written yet.
+    pub fn has_unwritten(&self) -> bool {
+        self.queue.has_unwritten()
     }
 
     /// The way in, for several records at once.
