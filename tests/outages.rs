@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use common::{
-    App, ConnectorProcess, Mosquitto, PATIENCE, Publisher, Relay, STREAM, SmallDisk, endpoint,
-    eventually,
+    App, ConnectorProcess, Mosquitto, PATIENCE, Publisher, Relay, RunningConnector, STREAM,
+    SmallDisk, endpoint, eventually, parameters, quick_firehose,
 };
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
 
@@ -368,4 +368,38 @@ async fn a_read_only_disk_is_waited_out() {
     site.endpoint.faults().clear();
     site.all_delivered(2 * RECORDS, 100, &process).await;
     stop(&mut process);
+}
+
+#[tokio::test]
+async fn what_waits_for_room_keeps_no_memory_from_what_would_make_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = folder.path().join("queue");
+    let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
+    let given = [
+        ("MQTT_URL", &*broker.url()),
+        ("MQTT_VERSION", "5"),
+        ("PUBLISH_INTERVAL", "1"),
+        ("WHEN_FULL", "wait"),
+        ("DELIVERY_STREAM_QUEUE_SIZE", "2000"),
+        ("MEMORY_SIZE", "32768"),
+        ("QUEUE_DIR", queue.to_str().unwrap()),
+    ];
+    endpoint.faults().set_all(Faults {
+        call: CallFault::ServerError,
+        ..Faults::default()
+    });
+    let connector =
+        RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
+    let app = App::connect(broker.port).await;
+    const RECORDS: usize = 3000;
+    for number in 0..RECORDS {
+        app.binary(&number.to_string(), vec![b'x'; 2000]).await;
+    }
+    app.flush().await;
+    // The queue is full, calls fail, and as much waits un-acknowledged as may.
+    eventually("calls fail", || endpoint.calls() > 5).await;
+    endpoint.faults().clear();
+    let statuses = app.wait_for(RECORDS).await;
+    assert!(statuses.iter().all(|status| status.is_success()));
+    assert!(connector.stop().await.is_nothing());
 }

@@ -106,7 +106,12 @@ impl Refill {
             records: records.saturating_sub(waiting).max(1),
             bytes: BATCH_MAX_BYTES,
         };
-        self.loading = Some(in_background(move || disk.load(&share, wanted)));
+        let reads = disk.reads();
+        self.loading = Some(tokio::spawn(async move {
+            // Nobody closes it, so there is one sooner or later.
+            let _permit = reads.acquire().await;
+            blocking(move || disk.load(&share, wanted)).await
+        }));
     }
 
     /// Waits for the read under way; for ever where there is none.
@@ -169,11 +174,14 @@ impl Refill {
 
 /// Runs what may block where it delays nobody. Tests stop the clock, and it must not jump ahead when
 /// another thread is done, so there it runs among the tasks.
-fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     if cfg!(test) {
-        tokio::spawn(async { work() })
-    } else {
-        tokio::task::spawn_blocking(work)
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // Nobody cancels it, so it panicked: that is told to whoever waits for this task.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use tokio::sync::Notify;
 
@@ -19,6 +20,8 @@ pub struct StreamId(pub(super) u64);
 pub struct Depth {
     /// Records not final: waiting to be written, on disk, in memory.
     held: AtomicUsize,
+    /// What its records take on disk, those in memory too, in bytes.
+    disk_bytes: AtomicU64,
     /// Records on disk and not in memory.
     unread: AtomicUsize,
     /// Their bytes of data and ids.
@@ -35,6 +38,7 @@ impl Depth {
     fn new() -> Self {
         Depth {
             held: AtomicUsize::new(0),
+            disk_bytes: AtomicU64::new(0),
             unread: AtomicUsize::new(0),
             unread_bytes: AtomicUsize::new(0),
             oldest_unix_ms: AtomicU64::new(u64::MAX),
@@ -92,6 +96,22 @@ impl Depth {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
+    /// What its records take on disk, in bytes.
+    pub fn disk_bytes(&self) -> u64 {
+        self.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_disk_bytes(&self, bytes: u32) {
+        self.disk_bytes.fetch_add(bytes.into(), Ordering::Relaxed);
+    }
+
+    pub(super) fn remove_disk_bytes(&self, bytes: u64) {
+        let less = |now: u64| Some(now.saturating_sub(bytes));
+        let _ = self
+            .disk_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
     pub(super) fn hold(&self, records: usize) {
         self.held.fetch_add(records, Ordering::Relaxed);
     }
@@ -116,6 +136,8 @@ pub(super) struct Part {
     next: u32,
     /// None of them was received before this.
     oldest_unix_ms: u64,
+    /// After a fault in reading, when it is tried again: the others are read meanwhile.
+    not_before: Option<Instant>,
 }
 
 impl Part {
@@ -131,6 +153,16 @@ impl Part {
         }
         self.next
             .max(segment.block_start(block + later.trailing_zeros()))
+    }
+
+    /// It could not be read. Whether that is new.
+    pub fn failed(&mut self, again: Instant) -> bool {
+        self.not_before.replace(again).is_none()
+    }
+
+    /// Whether it may be read, as far as is known.
+    pub fn is_readable(&self, now: Instant) -> bool {
+        self.not_before.is_none_or(|again| again <= now)
     }
 
     /// All before this was looked at.
@@ -245,6 +277,7 @@ impl StreamIndex {
                 unread: 0,
                 next: place.offset,
                 oldest_unix_ms: u64::MAX,
+                not_before: None,
             };
             self.parts.insert(index, part);
             index

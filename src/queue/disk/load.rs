@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
@@ -19,6 +20,9 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// From this size on a record has memory of its own.
 const OWN_FROM_BYTES: usize = 32 * 1024;
+
+/// When a file that could not be read is tried again.
+const FAULT_PAUSE: Duration = Duration::from_secs(30);
 
 /// How much to load.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +75,7 @@ struct Spot {
 /// Loads the next unread records of a stream. One load of a stream runs at a time.
 ///
 /// # Errors
-/// Where a file cannot be read at the moment; nothing is taken then.
+/// Where files cannot be read at the moment, and no others have records; nothing is taken then.
 pub(super) fn load(
     files: &dyn Files,
     state: &Mutex<State>,
@@ -87,18 +91,28 @@ pub(super) fn load(
         out_of_memory: false,
         lost: 0,
     };
+    let (mut fault, mut tried) = (None, Vec::new());
     while !taking.is_done() {
-        let spot = spot(&lock(state), stream);
+        let spot = spot(&lock(state), stream, &tried);
         let Some(spot) = spot else { break };
         match read_chunk(files, &spot) {
             Ok(chunk) => taking.take(&mut lock(state), &spot, &chunk),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 taking.lost += lock(state).lose_unread(spot.header.number);
             }
-            // What is there already is delivered first; the error comes again.
-            Err(_) if !taking.slab.records.is_empty() => break,
-            Err(error) => return Err(error),
+            Err(error) => {
+                let number = spot.header.number;
+                if put_off(&mut lock(state), stream, number) {
+                    let file = file_name(number);
+                    tracing::error!(file, %error, "a file of the queue cannot be read now; its records wait");
+                }
+                tried.push(number);
+                fault = Some(error);
+            }
         }
+    }
+    if let (Some(fault), true) = (fault, taking.slab.records.is_empty()) {
+        return Err(fault);
     }
     Ok(Load {
         out_of_memory: taking.out_of_memory,
@@ -107,9 +121,23 @@ pub(super) fn load(
     })
 }
 
-/// Where the next unread records of a stream stand; `None` where it has none.
-fn spot(state: &State, stream: StreamId) -> Option<Spot> {
-    let part = state.streams.get(&stream)?.parts.front()?;
+/// The segment is read again by and by; the others come first. Whether that is new.
+fn put_off(state: &mut State, stream: StreamId, number: u64) -> bool {
+    let stream = state.streams.get_mut(&stream);
+    let mut parts = stream.into_iter().flat_map(|stream| &mut stream.parts);
+    let part = parts.find(|part| part.segment == number);
+    part.is_some_and(|part| part.failed(Instant::now() + FAULT_PAUSE))
+}
+
+/// Where the next unread records of a stream stand; `None` where it has none but in segments that were
+/// tried in vain.
+fn spot(state: &State, stream: StreamId, tried: &[u64]) -> Option<Spot> {
+    let now = Instant::now();
+    let parts = &state.streams.get(&stream)?.parts;
+    let untried = || parts.iter().filter(|part| !tried.contains(&part.segment));
+    let part = untried()
+        .find(|part| part.is_readable(now))
+        .or_else(|| untried().next())?;
     let segment = state.segments.get(&part.segment)?;
     Some(Spot {
         header: segment.header,

@@ -13,6 +13,10 @@ use super::segment::{Place, Segment};
 use crate::arn::DeliveryStreamArn;
 use crate::queue::{Id, Refusal};
 
+/// A stream may take this many times what is still free for all, as it may of memory: so a stream that
+/// is gone leaves room to those that are well.
+const SHARE_OF_FREE: u64 = 4;
+
 /// Counts the records that were taken in; all up to a ticket are synced at a time.
 pub type Ticket = u64;
 
@@ -197,7 +201,11 @@ impl State {
             return Err((Refusal::QueueFull, record));
         }
         let bytes = record.disk_bytes();
-        if self.room_bytes() < bytes + stream_bytes(&record.arn) {
+        let own = stream.depth.disk_bytes();
+        let room = self.room_bytes();
+        let left = room.checked_sub(bytes + stream_bytes(&record.arn));
+        let is_share = |left: u64| own == 0 || own + bytes <= left.saturating_mul(SHARE_OF_FREE);
+        if !left.is_some_and(is_share) {
             // Perhaps there is something to tidy up.
             self.untidy = true;
             return Err((Refusal::QueueDirFull, record));
@@ -370,14 +378,18 @@ impl State {
         };
         segment.note_record(place);
         segment.hold(place, unread);
-        if unread && let Some(stream) = self.streams.get_mut(&stream) {
+        let Some(stream) = self.streams.get_mut(&stream) else {
+            return;
+        };
+        stream.depth.add_disk_bytes(place.bytes);
+        if unread {
             stream.add_unread(segment, place, payload_bytes, received_unix_ms);
         }
     }
 
     /// The outcomes of records are final.
     pub fn finish(&mut self, stream: StreamId, places: &[Place]) {
-        let mut finished = 0;
+        let (mut finished, mut bytes) = (0, 0);
         for place in places {
             let key = key(place);
             let place = self.moved.remove(&key).unwrap_or(*place);
@@ -388,12 +400,14 @@ impl State {
                 continue;
             }
             finished += 1;
+            bytes += u64::from(place.bytes);
             segment.owe_note(place.ordinal);
             self.owing.insert(place.segment);
             self.untidy |= segment.live_records == 0 || segment.live_bytes * 2 < segment.bytes;
         }
         if let Some(stream) = self.streams.get(&stream) {
             stream.depth.release(finished);
+            stream.depth.remove_disk_bytes(bytes);
         }
         self.forget_if_empty(stream);
     }
@@ -415,8 +429,8 @@ impl State {
         }
     }
 
-    /// A record stands in a new place, synced; the old one goes. `false`: it was finished meanwhile,
-    /// and the new place is owed a note.
+    /// A record stands in a new place, synced; the old one goes. Where it was finished meanwhile, the new
+    /// place is owed a note.
     pub fn relocate(
         &mut self,
         stream: StreamId,
@@ -440,8 +454,11 @@ impl State {
             }
             return;
         }
-        if was_unread && let Some(stream) = self.streams.get_mut(&stream) {
-            stream.remove_unread(old.segment, payload_bytes);
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.depth.remove_disk_bytes(old.bytes.into());
+            if was_unread {
+                stream.remove_unread(old.segment, payload_bytes);
+            }
         }
         self.hold(stream, &new, payload_bytes, received_unix_ms, was_unread);
         if !was_unread {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::clock::Clock;
@@ -26,6 +26,9 @@ const CHOKED_BYTES: usize = 1024 * 1024;
 
 /// Records likewise.
 const CHOKED_RECORDS: usize = 4000;
+
+/// Reads of records that run at a time.
+const PARALLEL_READS: usize = 4;
 
 /// About what stands around a record on disk.
 const RECORD_AROUND_BYTES: usize = 20;
@@ -80,6 +83,8 @@ pub(super) struct Inner {
     pub progress: Notify,
     /// Rung when there is room again.
     pub room: Arc<Notify>,
+    /// Reads that may run at a time, of all streams: each takes a thread and a buffer.
+    pub reads: Arc<Semaphore>,
 }
 
 /// What is left when the queue is closed.
@@ -157,6 +162,7 @@ impl DiskQueue {
             synced: AtomicU64::new(0),
             progress: Notify::new(),
             room,
+            reads: Arc::new(Semaphore::new(PARALLEL_READS)),
         });
         let thread = Thread::new(Arc::clone(&inner), writer, commit_interval);
         let queue = DiskQueue {
@@ -315,6 +321,11 @@ impl DiskStream {
             arn: arn.clone(),
             received_unix_ms: self.queue.inner.clock.unix_ms(now),
         }
+    }
+
+    /// Of these a permit is to be held during a read: there are few for all streams.
+    pub fn reads(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.queue.inner.reads)
     }
 
     /// Reads the next records that are not in memory. Blocks: it reads files.

@@ -222,3 +222,21 @@ async fn a_long_backlog_expires_while_the_stream_is_in_trouble() {
     assert_eq!(depth(&bench).held(), 0);
     assert_eq!(bench.stop(SECOND).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_always_fails_does_not_hold_up_the_others() {
+    let mut bench = start(settings(1), |call| {
+        let reply = if call.records.contains(&7) {
+            refused(true, "UnknownToUs")
+        } else {
+            call.delivered()
+        };
+        (SECOND / 10, reply)
+    });
+    bench.push(0..2000, 8);
+    bench.until(1000 * SECOND).await;
+    let verdicts = bench.verdicts();
+    assert!(verdicts.len() >= 1500, "{} are through", verdicts.len());
+    assert!(!verdicts.contains_key(&7));
+    bench.stop(SECOND).await;
+}

@@ -243,3 +243,23 @@ fn a_removal_that_fails_holds_up_no_other() {
     rig.step(true).unwrap();
     assert_eq!(rig.files.names().len(), 1);
 }
+
+#[test]
+fn a_stream_that_is_gone_leaves_room_to_others() {
+    let mut rig = Rig::open(Disk::default(), SMALL);
+    let mut gone = 0;
+    while rig.push(0, 1000, 0).is_ok() {
+        gone += 1;
+        rig.step(false).unwrap();
+    }
+    assert!(gone > 500, "{gone} records of a KB in a MB");
+    for stream in 1..4 {
+        for _ in 0..10 {
+            assert!(
+                rig.push(stream, 1000, 0).is_ok(),
+                "no room for stream {stream}"
+            );
+            rig.step(false).unwrap();
+        }
+    }
+}
