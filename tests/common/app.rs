@@ -239,15 +239,18 @@ impl App {
             self.raw(json!({ "id": id }).to_string()).await;
             let wait = Instant::now();
             while wait.elapsed() < Duration::from_millis(100) {
-                // Answers come in order, so after this one there is none of an earlier probe.
-                if self.statuses().iter().any(|status| status.id() == id) {
-                    let mut collected = self.collected.lock().unwrap();
+                let mut collected = self.collected.lock().unwrap();
+                // Answers come in order, so after this one there is none of an earlier probe. It is
+                // among the last of what may be very many.
+                let mut last = collected.statuses.iter().rev().take(10_000);
+                if last.any(|status| status.id() == id) {
                     collected
                         .statuses
                         .retain(|status| !status.id().starts_with("probe-"));
                     collected.documents.clear();
                     return;
                 }
+                drop(collected);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
