@@ -5,7 +5,7 @@ use std::process;
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Exit status after a second signal: what was queued is lost.
+/// Exit status after a second signal: what was queued in memory is lost, and statuses may be.
 const EXIT_AT_ONCE: i32 = 1;
 
 /// Completes with the first signal.

@@ -57,7 +57,12 @@ pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCo
     let held = |(stream, _): &(DiskStream, DeliveryStreamArn)| stream.depth().held() as u64;
     let total = open.iter().map(held).sum();
     let region = open.front().map(|(_, arn)| arn.region().to_owned());
-    let mut source = Waiting { queue, open };
+    let recovery = queue.recovery().clone();
+    let mut source = Waiting {
+        queue,
+        open,
+        lost: 0,
+    };
     let report = match region {
         None => Report::default(),
         Some(region) => {
@@ -72,15 +77,25 @@ pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCo
             report?
         }
     };
+    let lost = source.lost;
     if let Err(error) = source.queue.close() {
         eprintln!("kinesis-edge: the directory could not be tidied up: {error}");
     }
-    to_stdout(|out| write(&report, total, json, out))?;
-    Ok(if report.left.is_empty() && !report.interrupted {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    if lost > 0 {
+        let lost = count(lost as u64, "record");
+        eprintln!("kinesis-edge: {lost} could not be read any more");
+    }
+    to_stdout(|out| {
+        write(&report, total, json, out)?;
+        super::write_damage(&recovery, json, out)
+    })?;
+    Ok(
+        if report.left.is_empty() && !report.interrupted && lost == 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        },
+    )
 }
 
 /// The records that wait, a stream at a time.
@@ -88,6 +103,8 @@ struct Waiting {
     queue: OfflineQueue,
     /// Streams that may have more.
     open: VecDeque<(DiskStream, DeliveryStreamArn)>,
+    /// Records that were damaged since they were written.
+    lost: usize,
 }
 
 impl Source for Waiting {
@@ -97,6 +114,7 @@ impl Source for Waiting {
         while let Some((stream, arn)) = self.open.front() {
             let load = self.queue.load(stream, AT_A_TIME);
             let load = load.context("records cannot be read from the queue")?;
+            self.lost += load.lost;
             if load.records.is_empty() {
                 self.open.pop_front();
                 continue;
