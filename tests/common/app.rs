@@ -239,21 +239,27 @@ impl App {
             self.raw(json!({ "id": id }).to_string()).await;
             let wait = Instant::now();
             while wait.elapsed() < Duration::from_millis(100) {
-                let mut collected = self.collected.lock().unwrap();
-                // Answers come in order, so after this one there is none of an earlier probe. It is
-                // among the last of what may be very many.
-                let mut last = collected.statuses.iter().rev().take(10_000);
-                if last.any(|status| status.id() == id) {
-                    collected
-                        .statuses
-                        .retain(|status| !status.id().starts_with("probe-"));
-                    collected.documents.clear();
+                if self.forget_probes_behind(&id) {
                     return;
                 }
-                drop(collected);
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+    }
+
+    /// Whether this probe was answered; then all of them are forgotten, since answers come in order.
+    fn forget_probes_behind(&self, id: &str) -> bool {
+        let mut collected = self.collected.lock().unwrap();
+        // It is among the last of what may be very many.
+        let mut last = collected.statuses.iter().rev().take(10_000);
+        let is_answered = last.any(|status| status.id() == id);
+        if is_answered {
+            collected
+                .statuses
+                .retain(|status| !status.id().starts_with("probe-"));
+            collected.documents.clear();
+        }
+        is_answered
     }
 
     /// Waits until there are this many statuses.
