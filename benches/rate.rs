@@ -6,7 +6,8 @@
 //! before is start-up, what is left behind waits for the publish interval.
 //!
 //! `RATE_PROGRAM` names the program to measure, `RATE_RECORDS` how many records go through it in a
-//! run (default 200,000), `RATE_RUNS` how often each queue has its turn (default 5).
+//! run (default 200,000), `RATE_RUNS` how often each queue has its turn (default 5), and
+//! `RATE_COMMIT_INTERVAL_MS` gives the disk another commit interval.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -78,8 +79,9 @@ async fn rate(records: u32, on_disk: bool) -> f64 {
         ("AWS_ACCESS_KEY_ID", "none"),
         ("AWS_SECRET_ACCESS_KEY", "none"),
     ];
+    let interval = std::env::var("RATE_COMMIT_INTERVAL_MS").unwrap_or_default();
     if on_disk {
-        variables.push(("QUEUE_DIR", &queue));
+        variables.extend([("QUEUE_DIR", &*queue), ("COMMIT_INTERVAL_MS", &interval)]);
     }
     let process = match std::env::var("RATE_PROGRAM") {
         Ok(program) => ConnectorProcess::start_program(&program, &variables),
