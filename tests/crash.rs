@@ -42,6 +42,10 @@ const STREAMS: [&str; 4] = ["test", "first", "second", "third"];
 /// [`QUIET_EVERY`] the connector is left alone for longer before the kill, so that a connector which
 /// notes nothing is found out.
 const UNDER_WAY: Duration = Duration::from_secs(2);
+
+/// How long after a kill the endpoint may accept what the killed connector sent. Started again, the
+/// connector has the same records on disk.
+const STILL_ACCEPTED: Duration = Duration::from_millis(500);
 const QUIET_EVERY: usize = 8;
 
 /// What the endpoint does wrong, a cycle each: the share of records that fail, what happens to which
@@ -453,7 +457,7 @@ impl Site {
                 accepted.len(),
                 accepted
                     .iter()
-                    .map(|r| (r.known, self.until_kill(r)))
+                    .map(|r| (r.known, self.since_kill(r), self.until_kill(r)))
                     .collect::<Vec<_>>()
             );
         }
@@ -474,8 +478,19 @@ impl Site {
         self.kills.get(next).map(|kill| *kill - record.at)
     }
 
+    /// How long before its acceptance the connector was killed last.
+    fn since_kill(&self, record: &Accepted) -> Option<Duration> {
+        let earlier = self.kills.partition_point(|kill| *kill < record.at);
+        Some(record.at - *self.kills[..earlier].last()?)
+    }
+
+    /// Whether its outcome was under way at a kill, or the call itself: a request that lies with the
+    /// endpoint is accepted after its sender is gone, and the answer goes to nobody.
     fn was_killed_at(&self, record: &Accepted) -> bool {
-        self.until_kill(record).is_some_and(|time| time < UNDER_WAY)
+        let before = self.until_kill(record);
+        let after = self.since_kill(record);
+        before.is_some_and(|time| time < UNDER_WAY)
+            || after.is_some_and(|time| time < STILL_ACCEPTED)
     }
 }
 
