@@ -136,6 +136,8 @@ pub(super) struct Part {
     next: u32,
     /// None of them was received before this.
     oldest_unix_ms: u64,
+    /// How often a record was put back that had been read: who is reading meanwhile may have passed it.
+    put_back: u64,
     /// After a fault in reading, when it is tried again: the others are read meanwhile.
     not_before: Option<Instant>,
 }
@@ -155,6 +157,11 @@ impl Part {
             .max(segment.block_start(block + later.trailing_zeros()))
     }
 
+    /// How often a record was put back.
+    pub fn put_back(&self) -> u64 {
+        self.put_back
+    }
+
     /// It could not be read. Whether that is new.
     pub fn failed(&mut self, again: Instant) -> bool {
         self.not_before.replace(again).is_none()
@@ -163,11 +170,6 @@ impl Part {
     /// Whether it may be read, as far as is known.
     pub fn is_readable(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|again| again <= now)
-    }
-
-    /// All before this was looked at.
-    pub fn next(&self) -> u32 {
-        self.next
     }
 
     /// All before `offset` was looked at; the last of it was received then. What follows is taken
@@ -219,6 +221,18 @@ impl StreamIndex {
             .unread_bytes
             .fetch_add(payload_bytes, Ordering::Relaxed);
         self.refresh_oldest();
+    }
+
+    /// Adds a record that was read before.
+    pub fn put_back(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        payload_bytes: usize,
+        received_unix_ms: u64,
+    ) {
+        self.add_unread(segment, place, payload_bytes, received_unix_ms);
+        self.part(place).put_back += 1;
     }
 
     /// One record less is unread. An empty part goes.
@@ -277,6 +291,7 @@ impl StreamIndex {
                 unread: 0,
                 next: place.offset,
                 oldest_unix_ms: u64::MAX,
+                put_back: 0,
                 not_before: None,
             };
             self.parts.insert(index, part);

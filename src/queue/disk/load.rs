@@ -64,8 +64,8 @@ struct Spot {
     header: Header,
     /// The stream's number in the segment.
     stream: u32,
-    /// Up to where it was looked at before.
-    seen: u32,
+    /// How often a record was put back before.
+    put_back: u64,
     /// Where there may be more.
     offset: u64,
     /// Where the segment ends.
@@ -142,7 +142,7 @@ fn spot(state: &State, stream: StreamId, tried: &[u64]) -> Option<Spot> {
     Some(Spot {
         header: segment.header,
         stream: part.stream,
-        seen: part.next(),
+        put_back: part.put_back(),
         offset: part.read_from(segment).into(),
         end: segment.bytes,
     })
@@ -285,8 +285,8 @@ impl Taking<'_> {
         let Some(part) = stream.parts.iter_mut().find(|part| part.segment == number) else {
             return;
         };
-        if part.next() < spot.seen {
-            // Records before this were put back meanwhile: they come first.
+        if part.put_back() != spot.put_back {
+            // Records were put back meanwhile, before this perhaps: it is looked at once more.
             return;
         }
         // The segment may have grown since, where it is written to.

@@ -424,7 +424,7 @@ impl State {
             };
             if segment.is_live(place.ordinal) && !segment.is_unread(place.ordinal) {
                 segment.set_unread(place.ordinal);
-                index.add_unread(segment, &place, payload_bytes, received_unix_ms);
+                index.put_back(segment, &place, payload_bytes, received_unix_ms);
             }
         }
     }

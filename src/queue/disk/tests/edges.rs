@@ -361,3 +361,47 @@ fn a_writer_that_ended_in_a_fault_of_ours_is_noticed_and_holds_nothing() {
     assert_eq!(queue.synced(), 0);
     queue.close();
 }
+
+#[test]
+fn a_record_put_back_while_others_are_read_is_not_passed_over() {
+    let bounds = Bounds {
+        segment_bytes: 400_000,
+        max_bytes: 1 << 30,
+        ..SMALL
+    };
+    let mut rig = Rig::open(Disk::default(), bounds);
+    // Three records of a stream, far from each other.
+    for _ in 0..3 {
+        rig.push(0, 100, 0).unwrap();
+        for _ in 0..100 {
+            rig.push(1, 1000, 0).unwrap();
+        }
+    }
+    rig.step(false).unwrap();
+    rig.load(0, ALL).unwrap();
+    assert_eq!(rig.loaded.len(), 3);
+    let (_, middle) = rig.loaded.remove(1);
+    rig.unload(0);
+    rig.unload(0);
+    let one = Wanted { records: 1, ..ALL };
+    rig.load(0, one).unwrap();
+    // The next read skips to the last; meanwhile the middle one is put back.
+    let mut put_back = Some((rig.stream(0), middle));
+    rig.files.judge(move |op, _| {
+        if op == Op::Read
+            && let Some((stream, record)) = put_back.take()
+        {
+            let bytes = record.id.len() + record.data.len();
+            stream.unload(&[(record.place, bytes, record.received_unix_ms)]);
+        }
+        None
+    });
+    let lost = rig.load_all();
+    assert_eq!(
+        (
+            lost,
+            rig.loaded.iter().filter(|(stream, _)| *stream == 0).count()
+        ),
+        (0, 3)
+    );
+}
