@@ -43,9 +43,9 @@ const STREAMS: [&str; 4] = ["test", "first", "second", "third"];
 /// notes nothing is found out.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
-/// How long after a kill the endpoint may accept what the killed connector sent. Started again, the
-/// connector has the same records on disk.
-const STILL_ACCEPTED: Duration = Duration::from_millis(500);
+/// A request that lies with the endpoint is accepted after its sender is gone. Once nothing was accepted
+/// for this long, nothing of that kind comes any more.
+const SETTLED: Duration = Duration::from_millis(250);
 const QUIET_EVERY: usize = 8;
 
 /// What the endpoint does wrong, a cycle each: the share of records that fail, what happens to which
@@ -317,8 +317,13 @@ impl Site {
         }
     }
 
-    fn kill_connector(&mut self) {
+    async fn kill_connector(&mut self) {
         self.process.kill();
+        let mut accepted = None;
+        while accepted != Some(self.accepted()) {
+            accepted = Some(self.accepted());
+            sleep(SETTLED).await;
+        }
         self.kills.push(Instant::now());
         let delivered = self.count_delivered();
         self.only_in_the_queue += self.relay.acknowledged().saturating_sub(delivered);
@@ -369,11 +374,16 @@ impl Site {
         delivered
     }
 
+    /// Records that the endpoint has accepted, repeats too.
+    fn accepted(&self) -> u64 {
+        self.endpoint.stats().values().map(|s| s.records).sum()
+    }
+
     /// Waits until everything that was published is delivered.
     async fn settle(&mut self) {
         let (mut last, mut last_change) = (0, Instant::now());
         loop {
-            let accepted: u64 = self.endpoint.stats().values().map(|s| s.records).sum();
+            let accepted = self.accepted();
             let all = u64::from(self.driver.given);
             if self.driver.is_done() && accepted >= all && self.count_delivered() as u64 == all {
                 return;
@@ -457,7 +467,7 @@ impl Site {
                 accepted.len(),
                 accepted
                     .iter()
-                    .map(|r| (r.known, self.since_kill(r), self.until_kill(r)))
+                    .map(|r| (r.known, self.until_kill(r)))
                     .collect::<Vec<_>>()
             );
         }
@@ -478,19 +488,8 @@ impl Site {
         self.kills.get(next).map(|kill| *kill - record.at)
     }
 
-    /// How long before its acceptance the connector was killed last.
-    fn since_kill(&self, record: &Accepted) -> Option<Duration> {
-        let earlier = self.kills.partition_point(|kill| *kill < record.at);
-        Some(record.at - *self.kills[..earlier].last()?)
-    }
-
-    /// Whether its outcome was under way at a kill, or the call itself: a request that lies with the
-    /// endpoint is accepted after its sender is gone, and the answer goes to nobody.
     fn was_killed_at(&self, record: &Accepted) -> bool {
-        let before = self.until_kill(record);
-        let after = self.since_kill(record);
-        before.is_some_and(|time| time < UNDER_WAY)
-            || after.is_some_and(|time| time < STILL_ACCEPTED)
+        self.until_kill(record).is_some_and(|time| time < UNDER_WAY)
     }
 }
 
@@ -532,7 +531,7 @@ async fn connector_is_killed(mqtt: &'static str, kills: usize) {
             site.settle().await;
             sleep(UNDER_WAY + Duration::from_millis(200)).await;
         }
-        site.kill_connector();
+        site.kill_connector().await;
         // What comes meanwhile waits at the broker.
         let meanwhile = site.dice.u32(..200);
         site.driver.publish(meanwhile);
@@ -562,7 +561,7 @@ async fn nothing_is_lost_when_broker_and_connector_are_killed() {
         if cycle % 2 == 0 {
             site.kill_broker();
         } else {
-            site.kill_connector();
+            site.kill_connector().await;
             site.start_connector();
         }
     }
