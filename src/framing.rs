@@ -1,7 +1,8 @@
-//! Framing: how entries stand in files that must survive a crash, one behind the other, each with a
-//! checksum. Pure; used by the queue on disk and by the dead letters.
+//! Framing: how files that must survive a crash begin, and how entries stand in them, one behind the
+//! other, each with a checksum. Pure; used by the queue on disk and by the dead letters.
 //!
 //! ```text
+//! header   two copies of: magic version:u16 number:u64 created_unix_ms:u64 salt:u32 crc:u32
 //! entry    body length:u24 kind:u8 check:u16 crc:u32 body
 //! ```
 //!
@@ -9,6 +10,92 @@
 //! body and begins with the salt, a random number of the file, so that nobody who publishes records
 //! can write something that reads as an entry. `check` is of length and kind alone: behind damage the
 //! next entry is searched for byte by byte, and only one place in 65,536 costs a look at a body.
+
+/// Tells one kind of file from another.
+pub type Magic = [u8; 6];
+
+/// The format written, and the only one read.
+pub const VERSION: u16 = 1;
+
+/// Bytes of one copy of the header.
+const COPY_BYTES: usize = 32;
+
+/// Bytes of the header. The second copy serves where the first is damaged.
+pub const HEADER_BYTES: usize = 2 * COPY_BYTES;
+
+/// What a file says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// The number in its name.
+    pub number: u64,
+    /// When it was begun.
+    pub created_unix_ms: u64,
+    /// Starts every checksum in it.
+    pub salt: u32,
+}
+
+/// Why a header cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Neither copy is whole.
+    #[error("its header is damaged")]
+    Damaged,
+    /// Written by a later version of the program.
+    #[error("it has format version {0}, and this program knows version {VERSION}")]
+    Version(u16),
+}
+
+impl Header {
+    /// Appends it, twice.
+    pub fn write(&self, magic: Magic, out: &mut Vec<u8>) {
+        let mut copy = Vec::with_capacity(COPY_BYTES);
+        copy.extend_from_slice(&magic);
+        copy.extend_from_slice(&VERSION.to_le_bytes());
+        copy.extend_from_slice(&self.number.to_le_bytes());
+        copy.extend_from_slice(&self.created_unix_ms.to_le_bytes());
+        copy.extend_from_slice(&self.salt.to_le_bytes());
+        copy.extend_from_slice(&crc(0, &[&copy]).to_le_bytes());
+        out.extend_from_slice(&copy);
+        out.extend_from_slice(&copy);
+    }
+
+    /// Reads it from the beginning of a file.
+    ///
+    /// # Errors
+    /// Where no copy is whole, or the version is another.
+    pub fn read(magic: Magic, bytes: &[u8]) -> Result<Header, HeaderError> {
+        let mut error = HeaderError::Damaged;
+        for copy in bytes.chunks_exact(COPY_BYTES).take(2) {
+            match Self::read_copy(magic, copy) {
+                Ok(header) => return Ok(header),
+                Err(HeaderError::Damaged) => {}
+                Err(version) => error = version,
+            }
+        }
+        Err(error)
+    }
+
+    fn read_copy(magic: Magic, copy: &[u8]) -> Result<Header, HeaderError> {
+        let sum = COPY_BYTES - 4;
+        if copy[..6] != magic || crc(0, &[&copy[..sum]]).to_le_bytes() != copy[sum..] {
+            return Err(HeaderError::Damaged);
+        }
+        let version = u16::from_le_bytes([copy[6], copy[7]]);
+        if version != VERSION {
+            return Err(HeaderError::Version(version));
+        }
+        let number = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&copy[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        Ok(Header {
+            number: number(8),
+            created_unix_ms: number(16),
+            salt: u32::from_le_bytes([copy[24], copy[25], copy[26], copy[27]]),
+        })
+    }
+}
 
 /// Bytes in front of a body.
 pub const ENTRY_HEADER_BYTES: usize = 10;

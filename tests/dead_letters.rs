@@ -506,7 +506,8 @@ async fn a_directory_is_one_connectors_and_the_second_says_so() {
         .env_clear()
         .env("DEAD_LETTER_DIR", folder.path());
     let output = finish(&mut second).await;
-    assert_eq!(output.status.code(), Some(2));
+    // Not a faulty configuration: the first may be gone when it is started again.
+    assert_eq!(output.status.code(), Some(1));
     let message = stderr(&output);
     assert!(
         message.contains("DEAD_LETTER_DIR") && message.contains("in use"),

@@ -2,8 +2,7 @@
 //! ([`crate::framing`]). Pure.
 //!
 //! ```text
-//! segment   header twice, then letters
-//! header    "KEDGEL" version:u16 number:u64 salt:u32 crc:u32
+//! segment   a header with the magic "KEDGEL", then letters
 //! letter    ordinal received_unix_ms failed_unix_ms, then stream, id, code and message, each with
 //!           its length before it, then the record
 //! marks     entries with the salt of their segment: first and last ordinals of runs
@@ -15,89 +14,14 @@ use bytes::Bytes;
 
 use super::Letter;
 use crate::arn::{DeliveryStreamArn, Partitions};
-use crate::framing::{ENTRY_HEADER_BYTES, Found, crc, look, next_entry, put, seal, take};
+use crate::framing::{ENTRY_HEADER_BYTES, Found, Magic, look, next_entry, put, seal, take};
+pub use crate::framing::{HEADER_BYTES, Header};
 
 /// What a segment begins with.
-const MAGIC: [u8; 6] = *b"KEDGEL";
-
-/// The format written, and the only one read.
-pub const VERSION: u16 = 1;
-
-/// Bytes of one copy of the header.
-const COPY_BYTES: usize = 24;
-
-/// Bytes of the header. The second copy serves where the first is damaged.
-pub const HEADER_BYTES: usize = 2 * COPY_BYTES;
+pub const MAGIC: Magic = *b"KEDGEL";
 
 const LETTER: u8 = 1;
 const MARKS: u8 = 2;
-
-/// What a segment says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// The number in its name.
-    pub number: u64,
-    /// Starts every checksum in it and in its marks.
-    pub salt: u32,
-}
-
-/// Why a header cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Neither copy is whole.
-    #[error("its header is damaged")]
-    Damaged,
-    /// Written by a later version of the program.
-    #[error("it has format version {0}, and this program knows version {VERSION}")]
-    Version(u16),
-}
-
-impl Header {
-    /// Appends it, twice.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let mut copy = Vec::with_capacity(COPY_BYTES);
-        copy.extend_from_slice(&MAGIC);
-        copy.extend_from_slice(&VERSION.to_le_bytes());
-        copy.extend_from_slice(&self.number.to_le_bytes());
-        copy.extend_from_slice(&self.salt.to_le_bytes());
-        copy.extend_from_slice(&crc(0, &[&copy]).to_le_bytes());
-        out.extend_from_slice(&copy);
-        out.extend_from_slice(&copy);
-    }
-
-    /// Reads it from the beginning of a segment.
-    ///
-    /// # Errors
-    /// Where no copy is whole, or the version is another.
-    pub fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
-        let mut error = HeaderError::Damaged;
-        for copy in bytes.chunks_exact(COPY_BYTES).take(2) {
-            match Self::read_copy(copy) {
-                Ok(header) => return Ok(header),
-                Err(HeaderError::Damaged) => {}
-                Err(version) => error = version,
-            }
-        }
-        Err(error)
-    }
-
-    fn read_copy(copy: &[u8]) -> Result<Header, HeaderError> {
-        let sum = COPY_BYTES - 4;
-        if copy[..6] != MAGIC || crc(0, &[&copy[..sum]]).to_le_bytes() != copy[sum..] {
-            return Err(HeaderError::Damaged);
-        }
-        let version = u16::from_le_bytes([copy[6], copy[7]]);
-        if version != VERSION {
-            return Err(HeaderError::Version(version));
-        }
-        let mut number = [0; 8];
-        number.copy_from_slice(&copy[8..16]);
-        Ok(Header {
-            number: u64::from_le_bytes(number),
-            salt: u32::from_le_bytes([copy[16], copy[17], copy[18], copy[19]]),
-        })
-    }
-}
 
 /// What a letter takes in a segment at most, in bytes.
 pub fn letter_max_bytes(letter: &Letter) -> usize {

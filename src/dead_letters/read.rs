@@ -118,7 +118,7 @@ pub(super) fn read_segment(files: &dyn Files, number: u64, newest: bool) -> Opti
             });
         }
     };
-    let header = match Header::read(&bytes) {
+    let header = match Header::read(format::MAGIC, &bytes) {
         Ok(header) => header,
         Err(error) => {
             // A segment is begun with its first letter; before that it is empty.
@@ -163,7 +163,7 @@ pub(super) fn read_segment(files: &dyn Files, number: u64, newest: bool) -> Opti
 /// How many letters of a segment were not sent again. Reads no more of each than its place.
 pub(super) fn count_unsent(files: &dyn Files, number: u64) -> usize {
     let bytes = read_file(files, &FileName::Segment(number).text()).unwrap_or_default();
-    let Ok(header) = Header::read(&bytes) else {
+    let Ok(header) = Header::read(format::MAGIC, &bytes) else {
         return 0;
     };
     let done = read_marks(files, number, header.salt);

@@ -6,11 +6,13 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use super::format::{self, HEADER_BYTES, Header};
 use super::read::count_unsent;
 use super::{FileName, Letter};
 use crate::files::{Append, Directory, DirectoryError, Files};
+use crate::utc::unix_ms;
 
 /// A segment is an eighth of all that may be kept, within these, in bytes: making room costs few letters,
 /// and little memory, as the segment that goes is read to count them.
@@ -224,6 +226,7 @@ impl Writer {
     fn begin_segment(&mut self) -> io::Result<Current> {
         let header = Header {
             number: self.next_number,
+            created_unix_ms: unix_ms(SystemTime::now()),
             salt: fastrand::u32(..),
         };
         // Not used again, whatever becomes of this one.
@@ -349,7 +352,7 @@ impl Current {
         let (mut at, mut ordinal) = (self.bytes, self.letters);
         let mut out = Vec::new();
         if at == 0 {
-            self.header.write(&mut out);
+            self.header.write(format::MAGIC, &mut out);
         }
         for letter in letters {
             format::write_letter(self.header.salt, ordinal, letter, &mut out);

@@ -1,97 +1,11 @@
-//! The bytes of a segment file: a header, then entries ([`crate::framing`]). Pure.
-//!
-//! ```text
-//! header   two copies of: "KEDGEQ" version:u16 number:u64 created_unix_ms:u64 salt:u32 crc:u32
-//! ```
+//! The bytes of a segment file: a header with the magic `KEDGEQ`, then entries ([`crate::framing`]). The
+//! times of its records count from when it was begun. Pure.
 
 use crate::arn::DeliveryStreamArn;
-use crate::framing::{ENTRY_HEADER_BYTES, crc, put, seal, take};
+use crate::framing::{ENTRY_HEADER_BYTES, Header, Magic, put, seal, take};
 
 /// What a segment begins with.
-const MAGIC: [u8; 6] = *b"KEDGEQ";
-
-/// The format written, and the only one read.
-pub const VERSION: u16 = 1;
-
-/// Bytes of one copy of the header.
-const COPY_BYTES: usize = 32;
-
-/// Bytes of the header. The second copy serves where the first is damaged.
-pub const HEADER_BYTES: usize = 2 * COPY_BYTES;
-
-/// What a segment says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Header {
-    /// Goes up from segment to segment and is never used again.
-    pub number: u64,
-    /// When it was begun; the times of its records count from here.
-    pub created_unix_ms: u64,
-    /// Starts every checksum in it.
-    pub salt: u32,
-}
-
-/// Why a header cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum HeaderError {
-    /// Neither copy is whole.
-    #[error("its header is damaged")]
-    Damaged,
-    /// Written by a later version of the program.
-    #[error("it has format version {0}, and this program knows version {VERSION}")]
-    Version(u16),
-}
-
-impl Header {
-    /// Appends it, twice.
-    pub fn write(&self, out: &mut Vec<u8>) {
-        let mut copy = Vec::with_capacity(COPY_BYTES);
-        copy.extend_from_slice(&MAGIC);
-        copy.extend_from_slice(&VERSION.to_le_bytes());
-        copy.extend_from_slice(&self.number.to_le_bytes());
-        copy.extend_from_slice(&self.created_unix_ms.to_le_bytes());
-        copy.extend_from_slice(&self.salt.to_le_bytes());
-        copy.extend_from_slice(&crc(0, &[&copy]).to_le_bytes());
-        out.extend_from_slice(&copy);
-        out.extend_from_slice(&copy);
-    }
-
-    /// Reads it from the beginning of a segment.
-    ///
-    /// # Errors
-    /// Where no copy is whole, or the version is another.
-    pub fn read(bytes: &[u8]) -> Result<Header, HeaderError> {
-        let mut error = HeaderError::Damaged;
-        for copy in bytes.chunks_exact(COPY_BYTES).take(2) {
-            match Self::read_copy(copy) {
-                Ok(header) => return Ok(header),
-                Err(HeaderError::Damaged) => {}
-                Err(version) => error = version,
-            }
-        }
-        Err(error)
-    }
-
-    fn read_copy(copy: &[u8]) -> Result<Header, HeaderError> {
-        let sum = COPY_BYTES - 4;
-        if copy[..6] != MAGIC || crc(0, &[&copy[..sum]]).to_le_bytes() != copy[sum..] {
-            return Err(HeaderError::Damaged);
-        }
-        let version = u16::from_le_bytes([copy[6], copy[7]]);
-        if version != VERSION {
-            return Err(HeaderError::Version(version));
-        }
-        let number = |at: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&copy[at..at + 8]);
-            u64::from_le_bytes(bytes)
-        };
-        Ok(Header {
-            number: number(8),
-            created_unix_ms: number(16),
-            salt: u32::from_le_bytes([copy[24], copy[25], copy[26], copy[27]]),
-        })
-    }
-}
+pub const MAGIC: Magic = *b"KEDGEQ";
 
 /// What stands in an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::format::{Entry, Header, RecordEntry, read};
+use super::format::{Entry, RecordEntry, read};
 use super::index::StreamId;
 use super::segment::{Place, Segment, file_name};
 use super::state::{State, lock};
 use crate::files::{Files, ReadAt};
-use crate::framing::{Found, look, next_entry};
+use crate::framing::{Found, Header, look, next_entry};
 use crate::queue::{Charge, MemoryBudget, Share};
 
 /// Bytes read at a time.

@@ -6,13 +6,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::format::{Entry, HeaderError, RecordKey};
+use super::format::{Entry, RecordKey};
 use super::index::StreamId;
 use super::scan::{Damage, Scan};
 use super::segment::{Bits, Place, Segment, file_name, number_of};
 use super::state::{Bounds, State};
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::files::Files;
+use crate::framing::HeaderError;
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_secs(1);

@@ -1,7 +1,7 @@
 //! A walk over a whole segment: every whole entry in order, and what lies between them. Pure.
 
-use super::format::{Entry, HEADER_BYTES, Header, HeaderError, read};
-use crate::framing::{Found, look, next_entry};
+use super::format::{Entry, MAGIC, read};
+use crate::framing::{Found, HEADER_BYTES, Header, HeaderError, look, next_entry};
 
 /// What was found that is no entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// Where its header cannot be used.
     pub fn new(bytes: &'a [u8]) -> Result<Self, HeaderError> {
-        let header = Header::read(bytes)?;
+        let header = Header::read(MAGIC, bytes)?;
         Ok(Self::from(bytes, header, HEADER_BYTES))
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::format::{FinishedIn, Header};
+use super::format::FinishedIn;
+use crate::framing::Header;
 
 /// Parts of a segment in which a stream's unread records are known to stand or not to stand.
 pub(super) const BLOCKS: u64 = 64;

@@ -6,11 +6,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::format::{Entry, EntryWriter, FinishedIn, Header, RecordEntry};
+use super::format::{Entry, EntryWriter, FinishedIn, MAGIC, RecordEntry};
 use super::segment::{Place, Segment, file_name};
 use super::state::{Group, Incoming, State, key, lock};
 use crate::arn::DeliveryStreamArn;
 use crate::files::{Append, Files};
+use crate::framing::Header;
 
 /// What the buffer of a group may keep for the next one.
 const KEEP_BYTES: usize = 256 * 1024;
@@ -317,7 +318,7 @@ impl Current {
         out: &mut Vec<u8>,
     ) -> Vec<Place> {
         if self.end == 0 {
-            self.entries.header.write(out);
+            self.entries.header.write(MAGIC, out);
             let known = segments.known.iter().copied().collect();
             self.entries.write(&Entry::Segments(known), out);
         }

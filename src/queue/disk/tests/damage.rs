@@ -8,10 +8,9 @@ use super::disk::Disk;
 use super::rig::{ALL, Book, Rig, SMALL, arn, clock, number};
 use crate::files::{Directory, Files};
 use crate::framing::crc;
+use crate::framing::{HEADER_BYTES, Header};
 use crate::queue::MemoryBudget;
-use crate::queue::disk::format::{
-    Entry, EntryWriter, HEADER_BYTES, Header, RecordEntry, RecordKey,
-};
+use crate::queue::disk::format::{Entry, EntryWriter, MAGIC, RecordEntry, RecordKey};
 use crate::queue::disk::recover::Mend;
 use crate::queue::disk::segment::file_name;
 use crate::queue::disk::state::lock;
@@ -339,7 +338,7 @@ fn a_copy_that_is_nobodys_replaces_nothing() {
         salt: 9,
     };
     let mut bytes = Vec::new();
-    header.write(&mut bytes);
+    header.write(MAGIC, &mut bytes);
     // Where its stream is defined, nothing arrived.
     bytes.resize(bytes.len() + 100, 0);
     let moved = Entry::Moved {
