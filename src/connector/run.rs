@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::burial::Burial;
 use super::{Connector, Leftover};
 use crate::destination::Destination;
 use crate::intake::TooLarge;
@@ -180,8 +181,9 @@ impl<D: Destination> Connector<D> {
         self.session.pause_reading(false);
         if self.burial.is_under_way() {
             let done = timeout(LAST_SYNC, self.burial.done()).await;
-            // Whether its letter is written or not: where no broker keeps it, it is rejected now.
-            let kept = done.ok().or_else(|| self.burial.give_up());
+            // Where its letter is not written by now, it is left to the broker, or rejected if none has it.
+            let unkept = |burial: &mut Burial| burial.give_up().filter(|left| left.ack.is_none());
+            let kept = done.ok().or_else(|| unkept(&mut self.burial));
             kept.into_iter().for_each(|kept| self.buried(kept));
         }
         self.intake.give_up_too_large();
