@@ -2,6 +2,7 @@
 //! terminal; what the connector does is in the library.
 
 mod dead_letters;
+mod directory;
 #[cfg(feature = "local")]
 mod local;
 mod progress;

@@ -3,6 +3,7 @@
 //! commands; the connector has its workers for this.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
@@ -13,9 +14,15 @@ use kinesis_edge::batch::{self, BatchLimits};
 use kinesis_edge::code::Code;
 use kinesis_edge::destination::{CallError, Destination, Outcome, ServiceError};
 use kinesis_edge::request::RECORD_MAX_BYTES;
+use serde_json::json;
+
+use super::text::{Table, excerpt};
 
 /// How often records are sent that nothing becomes of. Whoever runs a command waits for it.
 const TRIES: u32 = 5;
+
+/// The most characters of a message that a row shows.
+const MESSAGE_CHARACTERS: usize = 200;
 
 /// The wait after the first of them; it doubles.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -85,6 +92,38 @@ impl Report {
     /// Records that were not taken.
     pub fn left_records(&self) -> u64 {
         self.left.values().map(|left| left.records).sum()
+    }
+
+    /// An object for each reason why records were not taken.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_left_objects(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.left.iter().try_for_each(|((stream, code), left)| {
+            let object = json!({"stream": stream.as_str(), "code": code, "left": left.records, "message": left.message});
+            writeln!(out, "{object}")
+        })
+    }
+
+    /// A table of the same; nothing where all were taken.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn write_left_table(&self, mut out: &mut dyn Write) -> io::Result<()> {
+        if self.left.is_empty() {
+            return Ok(());
+        }
+        let mut table = Table::new(&["STREAM", "CODE", "LEFT", "WHY"]);
+        for ((stream, code), left) in &self.left {
+            table.row([
+                stream.to_string(),
+                excerpt(code, MESSAGE_CHARACTERS),
+                left.records.to_string(),
+                excerpt(&left.message, MESSAGE_CHARACTERS),
+            ]);
+        }
+        writeln!(out)?;
+        table.write(&mut out)
     }
 }
 

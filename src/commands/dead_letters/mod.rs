@@ -9,12 +9,12 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
+use clap::{Arg, ArgMatches, Command};
+use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::dead_letters::{Letters, Segment};
 use kinesis_edge::parameters;
 
-use super::{EXIT_CONFIGURATION, report};
+use super::{EXIT_CONFIGURATION, directory, report};
 
 pub fn command() -> Command {
     Command::new("dead-letters")
@@ -34,7 +34,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let Some((name, matches)) = matches.subcommand() else {
         anyhow::bail!("no such command; see --help");
     };
-    let path = match directory(matches) {
+    let path = match path_of(matches) {
         Ok(path) => path,
         Err(status) => return Ok(status),
     };
@@ -47,30 +47,12 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// What all three take.
 fn with_common(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("directory")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("The directory of the dead letters [default: that of DEAD_LETTER_DIR]"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("For programs: one JSON object per line"),
-        )
-        .args(parameters::args_dead_letters())
+    let help = "The directory of the dead letters [default: that of DEAD_LETTER_DIR]";
+    directory::with_args(command, help, parameters::args_dead_letters())
 }
 
 fn arg_stream() -> Arg {
-    Arg::new("stream")
-        .long("stream")
-        .value_name("ARN")
-        .value_parser(|text: &str| {
-            DeliveryStreamArn::parse(text, &Partitions::ALL).map_err(|error| error.to_string())
-        })
-        .help("Only letters of this stream")
+    directory::arg_stream("Only letters of this stream")
 }
 
 /// Whether a letter is of the stream asked for.
@@ -80,7 +62,7 @@ fn is_wanted(matches: &ArgMatches, stream: &DeliveryStreamArn) -> bool {
 }
 
 /// Where the letters are.
-fn directory(matches: &ArgMatches) -> Result<PathBuf, ExitCode> {
+fn path_of(matches: &ArgMatches) -> Result<PathBuf, ExitCode> {
     if let Some(path) = matches.get_one::<PathBuf>("directory") {
         return Ok(path.clone());
     }

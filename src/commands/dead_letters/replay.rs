@@ -15,13 +15,10 @@ use kinesis_edge::telemetry;
 use serde_json::json;
 
 use super::super::send_out::{Group, Item, Report, Source, send_out};
-use super::super::text::{Table, count, excerpt, to_stdout};
+use super::super::text::{count, to_stdout};
 use super::super::{progress, signals};
 use super::ls::Piles;
 use super::{arg_stream, for_each_segment, is_wanted, unusable};
-
-/// The most characters of a message that a row shows.
-const MESSAGE_CHARACTERS: usize = 200;
 
 pub fn command() -> Command {
     Command::new("replay")
@@ -179,7 +176,7 @@ impl Source for Unsent<'_> {
     }
 }
 
-fn write(report: &Report, total: u64, json: bool, mut out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, total: u64, json: bool, out: &mut dyn Write) -> io::Result<()> {
     let left = report.left_records();
     // Letters that came meanwhile may have been sent too.
     let untried = if report.interrupted {
@@ -188,10 +185,7 @@ fn write(report: &Report, total: u64, json: bool, mut out: &mut dyn Write) -> io
         0
     };
     if json {
-        for ((stream, code), left) in &report.left {
-            let object = json!({"stream": stream.as_str(), "code": code, "left": left.records, "message": left.message});
-            writeln!(out, "{object}")?;
-        }
+        report.write_left_objects(out)?;
         let object = json!({
             "delivered": report.delivered,
             "left": left + untried,
@@ -208,18 +202,5 @@ fn write(report: &Report, total: u64, json: bool, mut out: &mut dyn Write) -> io
             "\nInterrupted, with {untried} not tried; run it again for the rest."
         )?;
     }
-    if left > 0 {
-        let mut table = Table::new(&["STREAM", "CODE", "LEFT", "WHY"]);
-        for ((stream, code), left) in &report.left {
-            table.row([
-                stream.to_string(),
-                excerpt(code, MESSAGE_CHARACTERS),
-                left.records.to_string(),
-                excerpt(&left.message, MESSAGE_CHARACTERS),
-            ]);
-        }
-        writeln!(out)?;
-        table.write(&mut out)?;
-    }
-    Ok(())
+    report.write_left_table(out)
 }

@@ -17,11 +17,8 @@ use kinesis_edge::telemetry;
 use serde_json::json;
 
 use super::super::send_out::{Group, Item, Report, Source, send_out};
-use super::super::text::{Table, count, excerpt, to_stdout};
+use super::super::text::{count, to_stdout};
 use super::super::{progress, signals};
-
-/// The most characters of a message that a row shows.
-const MESSAGE_CHARACTERS: usize = 200;
 
 /// Records read at a time: those of one call.
 const AT_A_TIME: Wanted = Wanted {
@@ -146,13 +143,10 @@ impl Source for Waiting {
     }
 }
 
-fn write(report: &Report, total: u64, json: bool, mut out: &mut dyn Write) -> io::Result<()> {
+fn write(report: &Report, total: u64, json: bool, out: &mut dyn Write) -> io::Result<()> {
     let left = total.saturating_sub(report.delivered);
     if json {
-        for ((stream, code), left) in &report.left {
-            let object = json!({"stream": stream.as_str(), "code": code, "left": left.records, "message": left.message});
-            writeln!(out, "{object}")?;
-        }
+        report.write_left_objects(out)?;
         let object =
             json!({"delivered": report.delivered, "left": left, "interrupted": report.interrupted});
         return writeln!(out, "{object}");
@@ -162,18 +156,5 @@ fn write(report: &Report, total: u64, json: bool, mut out: &mut dyn Write) -> io
     if report.interrupted {
         writeln!(out, "\nInterrupted; run it again for the rest.")?;
     }
-    if report.left.is_empty() {
-        return Ok(());
-    }
-    let mut table = Table::new(&["STREAM", "CODE", "LEFT", "WHY"]);
-    for ((stream, code), left) in &report.left {
-        table.row([
-            stream.to_string(),
-            excerpt(code, MESSAGE_CHARACTERS),
-            left.records.to_string(),
-            excerpt(&left.message, MESSAGE_CHARACTERS),
-        ]);
-    }
-    writeln!(out)?;
-    table.write(&mut out)
+    report.write_left_table(out)
 }

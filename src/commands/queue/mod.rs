@@ -10,15 +10,15 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
+use clap::{Arg, ArgMatches, Command};
+use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters;
 use kinesis_edge::queue::disk::{Mend, OfflineError, OfflineQueue, Recovery};
 use serde_json::{Value, json};
 
 use super::text::count;
-use super::{EXIT_CONFIGURATION, progress, report};
+use super::{EXIT_CONFIGURATION, directory, progress, report};
 
 pub fn command() -> Command {
     Command::new("queue")
@@ -39,7 +39,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let Some((name, matches)) = matches.subcommand() else {
         anyhow::bail!("no such command; see --help");
     };
-    let path = match directory(matches) {
+    let path = match path_of(matches) {
         Ok(path) => path,
         Err(status) => return Ok(status),
     };
@@ -53,34 +53,16 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// What all take.
 fn with_common(command: Command) -> Command {
-    command
-        .arg(
-            Arg::new("directory")
-                .value_name("DIR")
-                .value_parser(value_parser!(PathBuf))
-                .help("The directory of the queue [default: that of QUEUE_DIR]"),
-        )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("For programs: one JSON object per line"),
-        )
-        .args(parameters::args_queue())
+    let help = "The directory of the queue [default: that of QUEUE_DIR]";
+    directory::with_args(command, help, parameters::args_queue())
 }
 
 fn arg_stream() -> Arg {
-    Arg::new("stream")
-        .long("stream")
-        .value_name("ARN")
-        .value_parser(|text: &str| {
-            DeliveryStreamArn::parse(text, &Partitions::ALL).map_err(|error| error.to_string())
-        })
-        .help("Only records of this stream")
+    directory::arg_stream("Only records of this stream")
 }
 
 /// Where the queue is.
-fn directory(matches: &ArgMatches) -> Result<PathBuf, ExitCode> {
+fn path_of(matches: &ArgMatches) -> Result<PathBuf, ExitCode> {
     if let Some(path) = matches.get_one::<PathBuf>("directory") {
         return Ok(path.clone());
     }
