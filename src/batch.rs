@@ -8,7 +8,7 @@ pub const BATCH_MAX_RECORDS: usize = 500;
 pub const BATCH_MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// What stands around the records of a call: `{"DeliveryStreamName":"","Records":[]}`.
-const ENVELOPE_BYTES: usize = 38;
+pub const ENVELOPE_BYTES: usize = 38;
 
 /// What stands around one record: `{"Data":""},`.
 const RECORD_ENVELOPE_BYTES: usize = 12;

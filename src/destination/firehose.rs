@@ -1,5 +1,10 @@
 //! Amazon Data Firehose: PutRecordBatch and PutRecord through the AWS SDK, one client per region.
-//! The only room that knows the SDK.
+//! The only room that knows the SDK. Batches bring their request body along and read their answer
+//! themselves; a record by itself goes through the SDK as anyone's would.
+
+mod answer;
+mod body;
+mod carrier;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -17,9 +22,13 @@ use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
-use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
+use aws_sdk_firehose::types::Record;
 use aws_smithy_http_client::Builder as HttpClient;
 use bytes::Bytes;
+
+use answer::outcomes;
+use body::request_body;
+use carrier::Carrier;
 
 use super::classify::is_retryable;
 use super::{CallError, Destination, Outcome, ServiceError};
@@ -214,25 +223,24 @@ impl Destination for Firehose {
         records: Vec<Bytes>,
     ) -> Result<Vec<Outcome>, CallError> {
         let count = records.len();
-        let body_bytes = records
-            .iter()
-            .map(|data| batch::body_bytes(data.len()))
-            .sum();
-        let records = records
-            .into_iter()
-            .map(record)
-            .collect::<Result<Vec<_>, _>>()?;
+        let body = request_body(stream.stream_name(), records);
+        let body_bytes = body.len();
+        let carrier = Carrier::new(body);
         let call = self
             .client(stream.region())
             .put_record_batch()
             .delivery_stream_name(stream.stream_name())
-            .set_records(Some(records))
+            // The carrier has them.
+            .set_records(Some(Vec::new()))
+            .customize()
+            .interceptor(carrier.clone())
             .send();
-        let output = self
-            .bounded(body_bytes, async { call.await.map_err(call_error) })
+        self.bounded(body_bytes, async { call.await.map_err(call_error) })
             .await?;
-        let mut entries = output.request_responses.into_iter();
-        Ok((0..count).map(|_| outcome(entries.next())).collect())
+        outcomes(carrier.into_answer(), count).map_err(|error| CallError {
+            retryable: true,
+            error: ServiceError::new("UnreadableResponse", error.to_string()),
+        })
     }
 
     async fn put_record(
@@ -265,33 +273,6 @@ fn record(data: Bytes) -> Result<Record, CallError> {
         })
 }
 
-/// What an entry of the answer says. An entry that is missing, or says neither, leaves the record
-/// in the unknown: it is sent again, at the price of a possible duplicate.
-fn outcome(entry: Option<PutRecordBatchResponseEntry>) -> Outcome {
-    let Some(entry) = entry else {
-        return Outcome::Retry(ServiceError::new(
-            "MissingResponseEntry",
-            "the answer has fewer entries than the call had records",
-        ));
-    };
-    match (entry.record_id, entry.error_code) {
-        (Some(record_id), None) => Outcome::Delivered { record_id },
-        (_, Some(code)) => {
-            let retryable = is_retryable(&code);
-            let error = ServiceError::new(code, entry.error_message.unwrap_or_default());
-            if retryable {
-                Outcome::Retry(error)
-            } else {
-                Outcome::Failed(error)
-            }
-        }
-        (None, None) => Outcome::Retry(ServiceError::new(
-            "MissingResponseEntry",
-            "the answer names neither a record id nor an error for this record",
-        )),
-    }
-}
-
 /// What the answer to PutRecord says. The SDK makes an empty id of one that is missing, and then
 /// nothing says that the service has the record.
 fn single_outcome(record_id: String) -> Outcome {
@@ -301,7 +282,9 @@ fn single_outcome(record_id: String) -> Outcome {
             "the answer names no record id",
         ));
     }
-    Outcome::Delivered { record_id }
+    Outcome::Delivered {
+        record_id: record_id.into(),
+    }
 }
 
 /// What a failed call says: the service's code where it answered, else what happened on the way.
@@ -393,38 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn entries() {
-        let entry = |id: Option<&str>, code: Option<&str>| {
-            PutRecordBatchResponseEntry::builder()
-                .set_record_id(id.map(str::to_owned))
-                .set_error_code(code.map(str::to_owned))
-                .build()
-        };
-        assert_eq!(
-            outcome(Some(entry(Some("r"), None))),
-            Outcome::Delivered {
-                record_id: "r".into()
-            }
-        );
-        let retry = |outcome| matches!(outcome, Outcome::Retry(_));
-        assert!(retry(single_outcome(String::new())));
-        assert_eq!(
-            single_outcome("r".into()),
-            outcome(Some(entry(Some("r"), None)))
-        );
-        assert!(retry(outcome(None)));
-        assert!(retry(outcome(Some(entry(None, None)))));
-        assert!(retry(outcome(Some(entry(
-            None,
-            Some("ServiceUnavailableException")
-        )))));
-        assert!(retry(outcome(Some(entry(
-            Some("r"),
-            Some("InternalFailure")
-        )))));
-        assert!(matches!(
-            outcome(Some(entry(None, Some("InvalidArgumentException")))),
-            Outcome::Failed(_)
-        ));
+    fn an_answer_without_a_record_id_leaves_the_record_in_the_unknown() {
+        let outcome = single_outcome(String::new());
+        assert!(matches!(outcome, Outcome::Retry(_)));
+        let record_id = "r".into();
+        assert_eq!(single_outcome("r".to_owned()), Outcome::Delivered { record_id });
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+use bytestring::ByteString;
 
 pub use firehose::{Firehose, FirehoseSettings};
 
@@ -54,7 +55,7 @@ pub enum Outcome {
     /// The service has it, under this id. Never sent again.
     Delivered {
         /// The id that the service gave.
-        record_id: String,
+        record_id: ByteString,
     },
     /// The service will not take it, now or later.
     Failed(ServiceError),

@@ -1,6 +1,7 @@
 //! A record as the queue holds it, and the id its status will carry.
 
 use bytes::Bytes;
+use bytestring::ByteString;
 use tokio::time::Instant;
 
 use super::Charge;
@@ -8,23 +9,23 @@ use super::disk::Place;
 
 /// The id of a request: text, as a slice of a buffer that other records may share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Id(Bytes);
+pub struct Id(ByteString);
 
 impl Id {
-    /// An id from bytes that are known to be UTF-8; what is not UTF-8 reads as empty.
+    /// An id from bytes that are known to be UTF-8; what is not UTF-8 becomes empty.
     pub fn from_utf8(bytes: Bytes) -> Self {
-        Id(bytes)
+        Id(ByteString::try_from(bytes).unwrap_or_default())
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        &self.0
     }
 }
 
 impl From<&str> for Id {
     fn from(text: &str) -> Self {
-        Id(Bytes::copy_from_slice(text.as_bytes()))
+        Id(ByteString::from(text))
     }
 }
 
@@ -57,6 +58,6 @@ impl Record {
     /// stays as long as any of them: one that goes back to the queue must not hold the others'.
     pub fn detach(&mut self) {
         self.data = Bytes::copy_from_slice(&self.data);
-        self.id = Id(Bytes::copy_from_slice(&self.id.0));
+        self.id = Id::from(self.id.as_str());
     }
 }

@@ -77,7 +77,9 @@ impl Publisher {
             .document_max_bytes
             .min(self.inner.settings.backlog_max_bytes / 4)
             .min(self.inner.broker_max_bytes.load(Ordering::Relaxed));
-        let mut builder = DocumentBuilder::new(self.inner.settings.shape, max_bytes);
+        let statuses = statuses.into_iter();
+        let expected = statuses.size_hint().0;
+        let mut builder = DocumentBuilder::new(self.inner.settings.shape, max_bytes, expected);
         for (id, verdict) in statuses {
             builder.add(id, verdict);
         }
