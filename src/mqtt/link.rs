@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use super::connect::{Connection, Io};
 use super::error::ConnectError;
 use super::frame::Framer;
+use super::rest::Rest;
 use super::settings::Protocol;
 use super::wire;
 
@@ -48,6 +49,10 @@ pub(super) struct Up {
     last_heard: Instant,
     /// Until when the broker has to have answered a ping or a subscription.
     answer_due: Option<Instant>,
+    /// When to leave it alone, since the broker sends bit by bit.
+    rest: Rest,
+    /// What was read since the last cut, in bytes.
+    read_bytes: usize,
     /// Whether nothing was read lately, and so no answer either.
     paused: bool,
     /// Whether that answer is the one to our subscription.
@@ -69,9 +74,9 @@ enum Progress {
 }
 
 impl Up {
-    /// A connection that the broker accepted; `keep_alive_seconds` holds unless the broker has an
-    /// idea of its own.
-    pub fn new(connection: Connection, keep_alive_seconds: u16) -> Self {
+    /// A connection that the broker accepted, which has up to `window` messages under way to us;
+    /// `keep_alive_seconds` holds unless the broker has an idea of its own.
+    pub fn new(connection: Connection, keep_alive_seconds: u16, window: u16) -> Self {
         let accepted = connection.accepted;
         let now = Instant::now();
         // Zero means that the broker does not care; we do.
@@ -88,6 +93,8 @@ impl Up {
             last_sent: now,
             last_heard: now,
             answer_due: None,
+            rest: Rest::new(window, now),
+            read_bytes: 0,
             paused: false,
             subscribing: false,
             resumed: accepted.session_present,
@@ -146,11 +153,18 @@ impl Up {
         match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
-            Progress::Read(_) => {
+            Progress::Read(bytes) => {
                 self.heard();
+                self.read_bytes += bytes;
                 Ok(true)
             }
         }
+    }
+
+    /// Notes how many messages were in what was read.
+    pub fn received(&mut self, messages: usize) {
+        let bytes = std::mem::take(&mut self.read_bytes);
+        self.rest.read(messages, bytes, self.last_heard);
     }
 
     /// Whatever the broker sends proves that it lives: the answer to a ping may stand behind all
@@ -194,7 +208,8 @@ impl Up {
         paused: bool,
     ) -> Poll<Result<Progress, ConnectError>> {
         self.poll_send(cx)?;
-        if !paused || self.framer.buffered() < READ_AHEAD_BYTES {
+        let rest = self.rest.until();
+        if rest.is_none() && (!paused || self.framer.buffered() < READ_AHEAD_BYTES) {
             // The future keeps nothing between polls: what it reads is in the buffer at once.
             let read = pin!(self.io.read_buf(self.framer.space()));
             if let Poll::Ready(read) = read.poll(cx) {
@@ -205,6 +220,7 @@ impl Up {
             Some(answer) if !paused => answer.min(self.ping_due()),
             _ => self.ping_due(),
         };
+        let due = rest.map_or(due, |rest| rest.min(due));
         if self.timer.deadline() != due {
             self.timer.as_mut().reset(due);
         }
@@ -236,6 +252,7 @@ impl Up {
     /// A time limit is reached: the broker is asked whether it lives, or taken for dead.
     fn on_time(&mut self, paused: bool) -> Result<(), ConnectError> {
         let now = Instant::now();
+        self.rest.end(now);
         if !paused && self.answer_due.is_some_and(|due| due <= now) {
             return Err(ConnectError::Silent);
         }

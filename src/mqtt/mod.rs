@@ -15,6 +15,7 @@ mod error;
 mod frame;
 mod link;
 mod outbox;
+mod rest;
 mod retry;
 mod session;
 mod settings;

@@ -16,7 +16,7 @@ use super::frame::{Frame, Message};
 use super::link::Up;
 use super::outbox::Outbox;
 use super::retry::{Retry, STEADY};
-use super::settings::SessionSettings;
+use super::settings::{Protocol, SessionSettings};
 use super::wire::{self, Packet};
 
 #[cfg(test)]
@@ -214,7 +214,12 @@ impl Session {
         self.acks.start_connection();
         self.outbox
             .start_connection(connection.accepted.receive_maximum);
-        let mut up = Up::new(connection, self.settings.keep_alive_seconds);
+        let window = match connection.protocol {
+            Protocol::V5 => self.settings.receive_maximum,
+            // Brokers have their own ideas, most of them of a few.
+            Protocol::V311 => 0,
+        };
+        let mut up = Up::new(connection, self.settings.keep_alive_seconds, window);
         // In a session that the broker kept too: it may have been made with other topics, or come
         // back from a save that is older than our subscription.
         let subscribe = !self.settings.filters.is_empty();
@@ -364,6 +369,7 @@ impl Session {
                 }
             }
         }
+        up.received(messages.len());
         let answered = !answers.is_empty();
         let mut result = Ok(());
         for answer in answers {
