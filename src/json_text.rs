@@ -24,7 +24,8 @@ pub fn write(out: &mut Vec<u8>, text: &str, max_bytes: usize) {
 /// looking at every byte without a way out is what compilers make vector instructions of.
 fn is_plain(text: &str) -> bool {
     let is_plain = |byte| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    text.bytes().fold(true, |plain, byte| plain & is_plain(byte))
+    text.bytes()
+        .fold(true, |plain, byte| plain & is_plain(byte))
 }
 
 /// The longest beginning of a text that takes at most `max_bytes` inside a JSON string.

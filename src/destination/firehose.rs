@@ -362,24 +362,4 @@ fn in_one_line(error: &(dyn Error + 'static)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_gets_time_by_its_size() {
-        let settings = FirehoseSettings::default();
-        assert_eq!(settings.timeout_of(0), Duration::from_secs(20));
-        assert_eq!(
-            settings.timeout_of(4 * 1024 * 1024),
-            Duration::from_secs(20 + 256)
-        );
-    }
-
-    #[test]
-    fn an_answer_without_a_record_id_leaves_the_record_in_the_unknown() {
-        let outcome = single_outcome(String::new());
-        assert!(matches!(outcome, Outcome::Retry(_)));
-        let record_id = "r".into();
-        assert_eq!(single_outcome("r".to_owned()), Outcome::Delivered { record_id });
-    }
-}
+mod tests;

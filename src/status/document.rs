@@ -254,7 +254,11 @@ mod tests {
 
     #[test]
     fn nothing_added_gives_no_document() {
-        assert!(DocumentBuilder::new(Shape::List, 4096, 0).finish().is_empty());
+        assert!(
+            DocumentBuilder::new(Shape::List, 4096, 0)
+                .finish()
+                .is_empty()
+        );
     }
 
     proptest! {

@@ -402,16 +402,17 @@ async fn without_an_interval_each_record_goes_at_once_in_a_call_of_its_own() {
 #[tokio::test(start_paused = true)]
 async fn a_backlog_goes_in_parallel_calls_up_to_a_bound() {
     let bench = Bench::start(settings(1), |call| (SECOND, call.delivered()));
-    bench.push(0..20 * 500, 8);
+    let batches = PARALLEL_BATCHES + 4;
+    bench.push(0..batches * 500, 8);
     bench.until(10 * SECOND).await;
     let calls = bench.calls();
-    assert_eq!(calls.len(), 20);
+    assert_eq!(calls.len(), batches);
     assert_eq!(
         calls.iter().map(|call| call.open).max(),
         Some(PARALLEL_BATCHES)
     );
     assert_eq!(calls[PARALLEL_BATCHES - 1].at, bench.start);
-    bench.finish(20 * 500).await;
+    bench.finish(batches * 500).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,7 +124,10 @@ mod tests {
 
     #[test]
     fn more_entries_than_records_are_ignored() {
-        let found = of(r#"{"RequestResponses":[{"RecordId":"1"},{"RecordId":"2"}]}"#, 1);
+        let found = of(
+            r#"{"RequestResponses":[{"RecordId":"1"},{"RecordId":"2"}]}"#,
+            1,
+        );
         assert_eq!(found.len(), 1);
     }
 
@@ -138,7 +141,13 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_an_error() {
-        for answer in [&b""[..], b"<html>", b"[]", b"{\"RequestResponses\":[1]}", b"{\"x\":\"\xff\"}"] {
+        for answer in [
+            &b""[..],
+            b"<html>",
+            b"[]",
+            b"{\"RequestResponses\":[1]}",
+            b"{\"x\":\"\xff\"}",
+        ] {
             assert!(outcomes(Bytes::copy_from_slice(answer), 1).is_err());
         }
     }

@@ -81,7 +81,9 @@ impl Intercept for Carrier {
         let response = context.response_mut();
         if response.status().is_success() {
             let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-            let length = body.content_length().and_then(|length| usize::try_from(length).ok());
+            let length = body
+                .content_length()
+                .and_then(|length| usize::try_from(length).ok());
             let expected = length.unwrap_or_default().min(ANSWER_MAX_BYTES);
             let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
             *answer = BytesMut::with_capacity(expected);
@@ -136,6 +138,10 @@ impl Body for Aside {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(if self.body.is_some() { NO_ENTRIES.len() as u64 } else { 0 })
+        SizeHint::with_exact(if self.body.is_some() {
+            NO_ENTRIES.len() as u64
+        } else {
+            0
+        })
     }
 }
