@@ -24,7 +24,7 @@ use crate::batch::{self, Batch, BatchLimits};
 use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
 use crate::parameters::RateLimits;
-use crate::queue::{Record, Stream};
+use crate::queue::{Charge, Record, Stream};
 use crate::status::{Publisher, Verdict};
 
 /// Calls with batches that one stream has under way at a time, at most: at 50 ms for a call, half a
@@ -442,7 +442,7 @@ impl<D: Destination> Worker<D> {
             self.stream.queue().settle(finished.len(), retry);
         }
         // What the records were charged is free only once they are gone.
-        drop(finished);
+        Charge::give_back(finished.into_iter().map(|(record, _)| record.charge));
         self.context.room.notify_one();
     }
 

@@ -24,7 +24,7 @@ use crate::envelope::Envelope;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
 use crate::queue::disk::{DiskQueue, Ticket};
-use crate::queue::{Id, MemoryBudget, Refusal, Stream, StreamQueue};
+use crate::queue::{Id, MemoryBudget, Refusal, Share, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
 use parking::{Parked, Parking};
@@ -257,10 +257,11 @@ impl Intake {
     ) {
         let slot = self.streams.get_mut(index);
         let stream = Arc::clone(&slot.stream);
-        let staged = slot.staging.finish();
+        let mut staged = slot.staging.finish();
         if let Some(disk) = &stream.disk {
             return self.keep_staged(index, &stream, disk, staged, now);
         }
+        charge_together(&stream.share, &mut staged);
         let when_full = self.settings.when_full;
         // Records of one stream keep their order: who comes later waits behind who waits already.
         let mut wait = slot.parked > 0;
@@ -305,7 +306,7 @@ impl Intake {
 
     fn park(&mut self, slot: SlotIndex, stream: &Stream, mut staged: Staged) {
         staged.detach();
-        if stream.disk.is_none() {
+        if stream.disk.is_none() && staged.charge.is_none() {
             // Where memory has a place for it, the place is kept: only what has none stops reading.
             staged.charge = stream.share.charge(staged.cost_bytes());
         }
@@ -447,6 +448,17 @@ impl Intake {
 
 /// From here on the bytes that wait may make a full batch.
 const NEARLY_FULL_BATCH_BYTES: usize = 2_900_000;
+
+/// Charges for all records of a round at once where all fit; else each is charged for by itself.
+fn charge_together(share: &Share, staged: &mut [Staged]) {
+    let bytes = staged.iter().map(Staged::cost_bytes).sum();
+    let Some(mut whole) = share.charge(bytes) else {
+        return;
+    };
+    for staged in staged {
+        staged.charge = whole.split(staged.cost_bytes());
+    }
+}
 
 fn stopped(id: String) -> Rejection {
     Rejection {

@@ -48,8 +48,10 @@ impl MemoryBudget {
     /// A share for one stream, with nothing charged.
     pub fn share(&self) -> Share {
         Share {
-            budget: self.clone(),
-            used: Arc::new(AtomicUsize::new(0)),
+            own: Arc::new(Own {
+                account: Arc::clone(&self.account),
+                used: AtomicUsize::new(0),
+            }),
         }
     }
 
@@ -67,18 +69,24 @@ impl MemoryBudget {
 /// What one stream takes of the budget.
 #[derive(Debug, Clone)]
 pub struct Share {
+    /// Shared with its charges.
+    own: Arc<Own>,
+}
+
+#[derive(Debug)]
+struct Own {
     /// The whole.
-    budget: MemoryBudget,
+    account: Arc<Account>,
     /// Bytes charged to this share at the moment.
-    used: Arc<AtomicUsize>,
+    used: AtomicUsize,
 }
 
 impl Share {
     /// Charges `bytes`; `None` where they do not fit, or where the stream would take more than
     /// its share. A stream that holds nothing gets whatever fits.
     pub fn charge(&self, bytes: usize) -> Option<Charge> {
-        let account = &self.budget.account;
-        let own = self.used.load(Ordering::Relaxed);
+        let account = &self.own.account;
+        let own = self.own.used.load(Ordering::Relaxed);
         let fits = |used: usize| {
             let free = account.limit.checked_sub(used.checked_add(bytes)?)?;
             (own == 0 || own + bytes <= free.saturating_mul(SHARE_OF_FREE)).then_some(used + bytes)
@@ -87,7 +95,7 @@ impl Share {
             .used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .ok()?;
-        self.used.fetch_add(bytes, Ordering::Relaxed);
+        self.own.used.fetch_add(bytes, Ordering::Relaxed);
         Some(Charge {
             share: self.clone(),
             bytes,
@@ -104,11 +112,38 @@ pub struct Charge {
     bytes: usize,
 }
 
+impl Charge {
+    /// Takes a part out of a charge made for many together; `None` where there is not so much left.
+    pub fn split(&mut self, bytes: usize) -> Option<Charge> {
+        self.bytes = self.bytes.checked_sub(bytes)?;
+        Some(Charge {
+            share: self.share.clone(),
+            bytes,
+        })
+    }
+
+    /// Gives many back together: the counters are other threads' as well, and each touch of them is
+    /// paid for.
+    pub fn give_back(charges: impl IntoIterator<Item = Charge>) {
+        let mut all: Option<Charge> = None;
+        for mut charge in charges {
+            match &mut all {
+                Some(all) if Arc::ptr_eq(&all.share.own, &charge.share.own) => {
+                    all.bytes += std::mem::take(&mut charge.bytes);
+                }
+                _ => all = Some(charge),
+            }
+        }
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.share.used.fetch_sub(self.bytes, Ordering::Relaxed);
-        let account = &self.share.budget.account;
-        account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        if self.bytes > 0 {
+            let own = &self.share.own;
+            own.used.fetch_sub(self.bytes, Ordering::Relaxed);
+            own.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
     }
 }
 
@@ -135,6 +170,21 @@ mod tests {
         assert_eq!(budget.used_bytes(), 40);
         drop(rest);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_charged_together_comes_back_in_parts_or_together() {
+        let budget = MemoryBudget::new(100);
+        let (share, other) = (budget.share(), budget.share());
+        let mut whole = share.charge(60).unwrap();
+        let parts: Vec<_> = std::iter::from_fn(|| whole.split(25)).collect();
+        assert_eq!((parts.len(), budget.used_bytes()), (2, 60));
+        drop(whole);
+        assert_eq!(budget.used_bytes(), 50);
+        Charge::give_back(parts.into_iter().chain(other.charge(7)).chain(share.charge(3)));
+        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(share.own.used.load(Ordering::Relaxed), 0);
+        assert_eq!(other.own.used.load(Ordering::Relaxed), 0);
     }
 
     #[test]
