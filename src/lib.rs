@@ -6,6 +6,7 @@
 
 pub mod arn;
 pub mod code;
+pub mod delimiter;
 pub mod files;
 pub mod framing;
 pub mod json_text;
@@ -20,6 +21,7 @@ pub mod request;
 pub mod intake;
 pub mod queue;
 
+pub mod aggregate;
 pub mod batch;
 pub mod dead_letters;
 pub mod delivery;
