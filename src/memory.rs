@@ -1,6 +1,7 @@
 //! How the memory size is divided. The parts are chosen so that the process as a whole stays
 //! below it, whatever is published; a test measures that.
 
+use crate::aggregate::compress::COMPRESSION_MEMORY_BYTES;
 use crate::queue::MemoryBudget;
 use crate::request::RECORD_MAX_BYTES;
 
@@ -31,11 +32,31 @@ const LEAST_STATUS_BYTES: usize = MIB;
 /// behind it, and what waits for room, each bounded by its bytes. With a queue on disk only.
 const COMMIT_BYTES: usize = 3 * MIB;
 
+/// The record that one compression writes, and what it works with. One runs at a time.
+const COMPRESSING_BYTES: usize = COMPRESSION_MEMORY_BYTES + MIB;
+
+/// What a record costs where it is compressed and cannot become smaller, in parts of what it is charged:
+/// itself, its compressed form, and the request that carries that, 10/3 of its size instead of 7/3.
+const COMPRESSED_COST: (usize, usize) = (10, 7);
+
 /// The smallest memory size that works, in KB: one record of the largest size can be held.
 pub const LEAST_MEMORY_SIZE_KB: u64 = 28_672;
 
 /// The same with a queue on disk, which needs memory for records that are being written as well.
 pub const LEAST_MEMORY_SIZE_ON_DISK_KB: u64 = 32_768;
+
+/// What compression adds to either of them.
+const COMPRESSION_KB: u64 = 6_144;
+
+/// The smallest memory size that works, in KB, with a queue on disk and with compression.
+pub fn least_memory_size_kb(on_disk: bool, compresses: bool) -> u64 {
+    let least = if on_disk {
+        LEAST_MEMORY_SIZE_ON_DISK_KB
+    } else {
+        LEAST_MEMORY_SIZE_KB
+    };
+    least + if compresses { COMPRESSION_KB } else { 0 }
+}
 
 /// What each user of memory may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,11 +83,22 @@ impl MemoryPlan {
             statuses_bytes,
         }
     }
+
+    /// The same where records are compressed: their compressed form is beside them while it is sent.
+    pub fn with_compression(self) -> Self {
+        let (cost, charged) = COMPRESSED_COST;
+        let queues_bytes = self.queues_bytes.saturating_sub(COMPRESSING_BYTES);
+        MemoryPlan {
+            queues_bytes: queues_bytes / cost * charged,
+            ..self
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::aggregate::compress::COMPRESSED_FROM_MAX_BYTES;
 
     #[test]
     fn the_least_holds_a_record_of_the_largest_size() {
@@ -88,6 +120,16 @@ mod tests {
                     <= least,
                 "on disk: {on_disk}"
             );
+        }
+    }
+
+    #[test]
+    fn with_compression_the_least_is_more_and_holds_such_a_record() {
+        for on_disk in [false, true] {
+            let least = least_memory_size_kb(on_disk, true) as usize * 1024;
+            let plan = MemoryPlan::of(least, on_disk).with_compression();
+            let largest = MemoryBudget::record_bytes(COMPRESSED_FROM_MAX_BYTES, 65_535);
+            assert!(plan.queues_bytes >= largest, "on disk: {on_disk}, {plan:?}");
         }
     }
 

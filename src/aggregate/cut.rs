@@ -16,9 +16,9 @@ pub struct GroupLimits {
     pub requests: usize,
     /// Most bytes of more than one request.
     pub bytes: usize,
-    /// Whether the cut goes by what is billed. What is compressed afterwards has another size then,
-    /// and is cut as late as possible.
-    pub by_billing: bool,
+    /// Whether it is compressed afterwards: its size is another then, and the cut is as late as may be,
+    /// not where what is billed says so.
+    pub compressed: bool,
 }
 
 /// The next Firehose record: how many of the first waiting requests it is joined from.
@@ -56,7 +56,7 @@ pub fn next(sizes: impl Iterator<Item = usize>, limits: GroupLimits) -> Group {
     }
     // As many as may be are as good as full, though nothing waits behind them.
     all.full |= all.requests >= limits.requests || all.bytes >= limits.bytes;
-    if all.full && limits.by_billing {
+    if all.full && !limits.compressed {
         best.full = true;
         return best;
     }
@@ -77,7 +77,7 @@ mod tests {
     const LIMITS: GroupLimits = GroupLimits {
         requests: 500,
         bytes: 102_400,
-        by_billing: true,
+        compressed: false,
     };
 
     fn alike(size: usize, count: usize, limits: GroupLimits) -> Group {
@@ -116,7 +116,7 @@ mod tests {
         );
         // Compressed it is as large as may be.
         let limits = GroupLimits {
-            by_billing: false,
+            compressed: true,
             ..LIMITS
         };
         assert_eq!(alike(201, 1000, limits).requests, 500);
@@ -139,9 +139,9 @@ mod tests {
             sizes in proptest::collection::vec(prop_oneof![0usize..400, 0usize..30_000, 900_000..=1_024_000usize], 0..1200),
             units in 1usize..=200,
             requests in 1usize..=600,
-            by_billing: bool,
+            compressed: bool,
         ) {
-            let limits = GroupLimits { requests, bytes: units * BILLED_BYTES, by_billing };
+            let limits = GroupLimits { requests, bytes: units * BILLED_BYTES, compressed };
             let (mut rest, mut groups) = (&sizes[..], Vec::new());
             while !rest.is_empty() {
                 let group = next(rest.iter().copied(), limits);
@@ -152,7 +152,7 @@ mod tests {
                 rest = &rest[group.requests..];
                 // Only what is not full may be the last, and it is.
                 prop_assert!(group.full || rest.is_empty());
-                if by_billing && group.full && !rest.is_empty() {
+                if !compressed && group.full && !rest.is_empty() {
                     // Every longer group within the limits wastes as much or more of each byte.
                     let mut bytes = group.bytes;
                     for (place, size) in rest.iter().enumerate() {

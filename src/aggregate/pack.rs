@@ -49,12 +49,12 @@ impl Aggregation {
             None => GroupLimits {
                 requests: REQUESTS_MAX,
                 bytes: self.max_bytes,
-                by_billing: true,
+                compressed: false,
             },
             Some(_) => GroupLimits {
                 requests: COMPRESSED_REQUESTS_MAX.min(queue_size / 2).max(1),
                 bytes: self.max_bytes.min(COMPRESSED_FROM_MAX_BYTES),
-                by_billing: false,
+                compressed: true,
             },
         }
     }

@@ -16,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::dead_letters::DeadLetters;
 use crate::delivery::{
-    Deadline, PARALLEL_CALLS, WorkerContext, WorkerSettings, full_batch_records,
+    Deadline, Joining, NEARLY_FULL_BATCH_BYTES, PARALLEL_CALLS, WorkerContext, WorkerSettings,
+    full_batch_records,
 };
 use crate::destination::Destination;
 use crate::envelope::Envelope;
@@ -30,7 +31,7 @@ use crate::mqtt::{
 use crate::parameters::{MqttParameters, MqttVersion, Parameters};
 use crate::queue::MemoryBudget;
 use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
-use crate::request::{Decoder, Topics};
+use crate::request::{Decoder, RECORD_MAX_BYTES, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
 use crate::telemetry::ServiceManager;
 use burial::Burial;
@@ -123,7 +124,7 @@ impl<D: Destination> Connector<D> {
     ) -> Result<Self, ConnectorError> {
         let topics = Topics::new(&parameters.topic_prefix);
         let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
-        let plan = MemoryPlan::of(parameters.memory_size_bytes, parameters.queue_dir.is_some());
+        let plan = memory_plan(parameters);
         let batches = parameters.connector_version.batches();
         let statuses = Publisher::new(PublisherSettings {
             shape: if batches { Shape::List } else { Shape::Single },
@@ -133,16 +134,12 @@ impl<D: Destination> Connector<D> {
         let room = Arc::new(Notify::new());
         let disk = open_queue(parameters, &room)?;
         let dead_letters = open_dead_letters(parameters)?;
+        let joining = parameters.aggregation.map(|aggregation| {
+            Joining::new(aggregation, parameters.queue_size, &parameters.rate_limits)
+        });
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
-            IntakeSettings {
-                default_stream: parameters.default_delivery_stream_arn.clone(),
-                partitions: parameters.partitions,
-                queue_size: parameters.queue_size,
-                when_full: parameters.when_full,
-                full_batch_records: full_batch_records(&parameters.rate_limits),
-                keeps_too_large: dead_letters.is_some(),
-            },
+            intake_settings(parameters, joining.as_ref()),
             MemoryBudget::new(plan.queues_bytes),
             disk.clone(),
             statuses.clone(),
@@ -162,6 +159,7 @@ impl<D: Destination> Connector<D> {
             publish_when_full: parameters.publish_when_full,
             record_max_age: parameters.record_max_age,
             rate_limits: parameters.rate_limits,
+            joining,
             version_1_messages: !batches,
             parallel_calls: Arc::new(Semaphore::new(PARALLEL_CALLS)),
         };
@@ -185,6 +183,34 @@ impl<D: Destination> Connector<D> {
             shutdown_timeout: parameters.shutdown_timeout,
             service_manager,
         })
+    }
+}
+
+fn memory_plan(parameters: &Parameters) -> MemoryPlan {
+    let plan = MemoryPlan::of(parameters.memory_size_bytes, parameters.queue_dir.is_some());
+    let compression = parameters.aggregation.map(|how| how.compression);
+    match compression.flatten() {
+        None => plan,
+        Some(_) => plan.with_compression(),
+    }
+}
+
+fn intake_settings(parameters: &Parameters, joining: Option<&Joining>) -> IntakeSettings {
+    IntakeSettings {
+        default_stream: parameters.default_delivery_stream_arn.clone(),
+        partitions: parameters.partitions,
+        queue_size: parameters.queue_size,
+        when_full: parameters.when_full,
+        full_batch_records: joining.map_or_else(
+            || full_batch_records(&parameters.rate_limits),
+            |joining| joining.limits().requests,
+        ),
+        full_batch_bytes: joining.map_or(NEARLY_FULL_BATCH_BYTES, |joining| joining.limits().bytes),
+        delimiter: parameters.record_delimiter,
+        record_max_bytes: parameters
+            .aggregation
+            .map_or(RECORD_MAX_BYTES, |how| how.request_max_bytes()),
+        keeps_too_large: parameters.dead_letter_dir.is_some(),
     }
 }
 

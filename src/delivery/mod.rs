@@ -5,11 +5,13 @@
 mod backoff;
 mod letters;
 mod pace;
+mod packing;
 mod parallel;
 mod refill;
 mod schedule;
 mod trouble;
 mod worker;
 
-pub use pace::full_batch_records;
+pub use pace::{NEARLY_FULL_BATCH_BYTES, full_batch_records};
+pub use packing::Joining;
 pub use worker::{Deadline, PARALLEL_CALLS, Worker, WorkerContext, WorkerSettings};

@@ -18,6 +18,9 @@ pub fn full_batch_records(limits: &RateLimits) -> usize {
         })
 }
 
+/// From here on the bytes that wait may make a full batch.
+pub const NEARLY_FULL_BATCH_BYTES: usize = 2_900_000;
+
 /// Makes calls wait so that a stream keeps its limits over time. Cheap to clone; clones share the
 /// limits.
 #[derive(Clone)]
@@ -82,7 +85,7 @@ impl Pace {
             .map_or(usize::MAX, |limiter| limiter.per_second.get() as usize)
     }
 
-    /// Waits until a call of this many records and bytes of data may be made.
+    /// Waits until a call of this many Firehose records and bytes of data may be made.
     pub async fn pay(&self, records: usize, bytes: usize) {
         for (limiter, cells) in [
             (&self.requests, 1),

@@ -7,13 +7,11 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::Instant;
 
+use super::packing::Packing;
 use crate::arn::DeliveryStreamArn;
-use crate::batch::{self, BATCH_MAX_BYTES, Batch, BatchLimits};
+use crate::batch::{BATCH_MAX_BYTES, Batch};
 use crate::queue::disk::{Load, Loaded, Place, Wanted};
 use crate::queue::{Id, Kept, Record, Stream, StreamQueue};
-
-/// Batches that are read at a time, at most.
-const BATCHES: usize = 4;
 
 /// Most records that are held back: each takes a few bytes of memory.
 const HELD_BACK_MAX: usize = 4000;
@@ -91,17 +89,12 @@ impl Refill {
         self.not_before.filter(|&instant| instant > now)
     }
 
-    /// Begins to read the records for some calls.
-    pub fn start(&mut self, stream: &Stream, limits: BatchLimits, calls: usize, waiting: usize) {
+    /// Begins to read so many records, those that wait in memory included.
+    pub fn start(&mut self, stream: &Stream, records: usize, waiting: usize) {
         let Some(disk) = stream.disk.clone() else {
             return;
         };
         let share = stream.share.clone();
-        let records = if limits.records == 1 {
-            calls
-        } else {
-            limits.records * calls.clamp(1, BATCHES)
-        };
         let wanted = Wanted {
             records: records.saturating_sub(waiting).max(1),
             bytes: BATCH_MAX_BYTES,
@@ -174,7 +167,7 @@ impl Refill {
 
 /// Runs what may block where it delays nobody. Tests stop the clock, and it must not jump ahead when
 /// another thread is done, so there it runs among the tasks.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     if cfg!(test) {
         return work();
     }
@@ -203,7 +196,7 @@ pub(super) fn expected(
     stream: &Stream,
     queue: &StreamQueue,
     planned: Batch,
-    limits: BatchLimits,
+    packing: &Packing,
 ) -> Batch {
     let Some(disk) = &stream.disk else {
         return planned;
@@ -217,8 +210,7 @@ pub(super) fn expected(
     Batch {
         records,
         data_bytes,
-        full: records >= limits.records
-            || batch::body_bytes(data_bytes) + records * batch::body_bytes(0) >= limits.body_bytes,
+        full: packing.is_full(records, data_bytes),
     }
 }
 

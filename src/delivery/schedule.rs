@@ -53,7 +53,12 @@ impl Schedule {
 
     /// Whether this next batch may go now.
     pub fn is_due(&self, batch: Batch) -> bool {
-        self.interval.is_zero() || self.rushed || self.due > 0 || (self.when_full && batch.full)
+        self.is_all_due() || (self.when_full && batch.full)
+    }
+
+    /// Whether whatever waits may go now, be it full or not.
+    pub fn is_all_due(&self) -> bool {
+        self.interval.is_zero() || self.rushed || self.due > 0
     }
 
     /// Tells that `records` from the front were sent.

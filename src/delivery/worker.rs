@@ -16,11 +16,13 @@ use tokio::time::{Instant, sleep_until};
 use super::backoff::Backoff;
 use super::letters::{Burials, Ended};
 use super::pace::{Pace, full_batch_records};
+use super::packing::{Joining, Packing, spread};
 use super::parallel::Parallel;
 use super::refill::{self, Refill};
 use super::schedule::Schedule;
 use super::trouble::TroubleLog;
-use crate::batch::{self, Batch, BatchLimits};
+use crate::aggregate::{Group, Plan};
+use crate::batch::BatchLimits;
 use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
 use crate::parameters::RateLimits;
@@ -55,6 +57,9 @@ pub struct WorkerSettings {
     pub record_max_age: Option<Duration>,
     /// `MAX_…_PER_SECOND`.
     pub rate_limits: RateLimits,
+    /// `RECORD_AGGREGATION`; `None` sends each record as it is. Without effect where each has a call of
+    /// its own.
+    pub joining: Option<Joining>,
     /// Version 1 wraps errors of the service in the words of its AWS library.
     pub version_1_messages: bool,
     /// [`PARALLEL_CALLS`] permits, shared by all streams.
@@ -87,8 +92,8 @@ pub struct Worker<D> {
     stream: Arc<Stream>,
     /// What it works with.
     context: WorkerContext<D>,
-    /// Limits of one call of this stream.
-    limits: BatchLimits,
+    /// How records become calls of this stream.
+    packing: Packing,
     /// When records are due.
     schedule: Schedule,
     /// How long failures make it wait.
@@ -104,7 +109,7 @@ pub struct Worker<D> {
     /// The wait for the rate limits before the next call.
     paying: Option<Payment>,
     /// What was paid for and not sent yet.
-    paid: Option<Batch>,
+    paid: Option<Plan>,
     /// Calls under way.
     calls: JoinSet<Result<Vec<Outcome>, CallError>>,
     /// Their records: kept here, so that not even a panic inside a call loses them.
@@ -116,12 +121,14 @@ pub struct Worker<D> {
 }
 
 /// Waiting for the rate limits; ends with what was paid for.
-type Payment = Pin<Box<dyn Future<Output = Batch> + Send>>;
+type Payment = Pin<Box<dyn Future<Output = Plan> + Send>>;
 
 /// A call under way.
 struct Flight {
     /// Its records, in the order of the call.
     records: Vec<Record>,
+    /// How they were joined into Firehose records, whose outcomes they share; `None` where each is one.
+    groups: Option<Vec<Group>>,
     /// The back-off's generation at its start.
     generation: u64,
     /// Held until it ends; the first call of a stream needs none, so no stream waits for another.
@@ -143,7 +150,7 @@ impl<D: Destination> Worker<D> {
             .with_data_bytes(pace.batch_bytes());
         Worker {
             schedule: Schedule::new(settings.publish_interval, settings.publish_when_full),
-            limits,
+            packing: Packing::new(limits, settings.joining.clone().filter(|_| !single)),
             backoff: Backoff::default(),
             next_expiry: None,
             refill: Refill::default(),
@@ -224,9 +231,9 @@ impl<D: Destination> Worker<D> {
             Some(all) = self.burials.next(), if !self.burials.is_empty() => {
                 all.into_iter().for_each(|ended| self.conclude(ended));
             }
-            batch = paid(&mut self.paying), if self.paying.is_some() => {
+            plan = paid(&mut self.paying), if self.paying.is_some() => {
                 self.paying = None;
-                self.paid = Some(batch);
+                self.paid = Some(plan);
             }
             loaded = self.refill.loaded(), if self.refill.is_loading() => {
                 if self.refill.settle(&self.stream, loaded) {
@@ -276,8 +283,8 @@ impl<D: Destination> Worker<D> {
             let queue = self.stream.queue();
             let on_disk = self.stream.unread() + self.refill.held_back();
             self.schedule.observe(queue.waiting() + on_disk, now);
-            let planned = batch::next(queue.waiting_sizes(), self.limits);
-            let expected = refill::expected(&self.stream, &queue, planned, self.limits);
+            let planned = self.packing.plan(queue.waiting_data());
+            let expected = refill::expected(&self.stream, &queue, planned.batch, &self.packing);
             drop(queue);
             let allowed = self.parallel.allowed(self.backoff.is_probing());
             let free = allowed.saturating_sub(self.in_flight.len());
@@ -289,33 +296,36 @@ impl<D: Destination> Worker<D> {
             {
                 return;
             }
-            if expected != planned && self.refill.not_before(now).is_none() {
+            if expected != planned.batch && self.refill.not_before(now).is_none() {
+                let records = self.packing.records_of(free);
                 self.refill
-                    .start(&self.stream, self.limits, free, planned.records);
+                    .start(&self.stream, records, planned.batch.records);
                 return;
             }
-            if planned.records == 0 {
+            let planned = if self.schedule.is_all_due() && self.stream.unread() == 0 {
+                planned
+            } else {
+                planned.without_rest()
+            };
+            if planned.batch.records == 0 {
                 return;
             }
             // None to be had: it is tried again when a call of this stream ends.
             let Some(permit) = self.permit() else { return };
-            let batch = if !self.pace.is_limited() {
+            let plan = if !self.pace.is_limited() {
                 planned
             } else if let Some(paid) = self.paid.take() {
-                // Expiry or drop-oldest may have shortened the queue since.
-                Batch {
-                    records: paid.records.min(planned.records),
-                    ..planned
-                }
+                paid
             } else {
                 let pace = self.pace.clone();
                 self.paying = Some(Box::pin(async move {
-                    pace.pay(planned.records, planned.data_bytes).await;
+                    pace.pay(planned.firehose_records(), planned.batch.data_bytes)
+                        .await;
                     planned
                 }));
                 return;
             };
-            self.start_call(batch, permit);
+            self.start_call(&plan, permit);
         }
     }
 
@@ -328,13 +338,18 @@ impl<D: Destination> Worker<D> {
         permits.try_acquire_owned().ok().map(Some)
     }
 
-    fn start_call(&mut self, batch: Batch, permit: Option<OwnedSemaphorePermit>) {
-        let records = self.stream.queue().take(batch.records);
+    fn start_call(&mut self, plan: &Plan, permit: Option<OwnedSemaphorePermit>) {
+        let mut queue = self.stream.queue();
+        // Expiry or drop-oldest may have shortened the queue since.
+        let Plan { batch, groups } = self.packing.plan_within(queue.waiting_data(), plan);
+        let mut records = queue.take(batch.records);
+        drop(queue);
         self.schedule.sent(records.len());
-        let data: Vec<_> = records.iter().map(|record| record.data.clone()).collect();
+        let cargo = self.packing.load(&mut records, groups.as_deref());
         let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
         let single = self.context.settings.publish_interval.is_zero();
         let call = self.calls.spawn(async move {
+            let data = cargo.into_data().await?;
             if single && let [record] = data.as_slice() {
                 let outcome = destination.put_record(&stream.arn, record.clone()).await?;
                 return Ok(vec![outcome]);
@@ -346,6 +361,7 @@ impl<D: Destination> Worker<D> {
             call.id(),
             Flight {
                 records,
+                groups,
                 generation,
                 _permit: permit,
             },
@@ -360,6 +376,7 @@ impl<D: Destination> Worker<D> {
         };
         let Some(Flight {
             records,
+            groups,
             generation,
             _permit,
         }) = self.in_flight.remove(&id)
@@ -368,8 +385,9 @@ impl<D: Destination> Worker<D> {
         };
         let outcomes = match result {
             Ok(mut outcomes) => {
-                outcomes.resize_with(records.len(), unanswered);
-                outcomes
+                let sent = groups.as_ref().map_or(records.len(), Vec::len);
+                outcomes.resize_with(sent, unanswered);
+                spread(outcomes, groups.as_deref())
             }
             Err(CallError { retryable, error }) => {
                 let each = if retryable {
@@ -499,7 +517,7 @@ impl<D> Drop for Worker<D> {
     }
 }
 
-async fn paid(paying: &mut Option<Payment>) -> Batch {
+async fn paid(paying: &mut Option<Payment>) -> Plan {
     match paying {
         Some(payment) => payment.await,
         None => std::future::pending().await,

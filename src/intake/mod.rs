@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::{Code, DROPPED_MESSAGE};
+use crate::delimiter::Delimiter;
 use crate::envelope::Envelope;
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
@@ -45,6 +46,12 @@ pub struct IntakeSettings {
     pub when_full: WhenFull,
     /// Records that make a full batch: the worker is woken when so many wait.
     pub full_batch_records: usize,
+    /// Bytes of records that may make one: likewise.
+    pub full_batch_bytes: usize,
+    /// Put behind each record; none leaves records as they are.
+    pub delimiter: Option<Delimiter>,
+    /// The largest record, its delimiter included.
+    pub record_max_bytes: usize,
     /// Whether records that are too large are handed out to be kept elsewhere.
     pub keeps_too_large: bool,
 }
@@ -205,6 +212,21 @@ impl Intake {
                 }
             },
         };
+        let delimiter = self.settings.delimiter;
+        let delimiter = delimiter.as_ref().map_or(&[][..], Delimiter::as_bytes);
+        if data.len() + delimiter.len() > self.settings.record_max_bytes {
+            let rejection = Rejection {
+                id: id.into_owned(),
+                code: Code::RecordTooLarge,
+                message: too_large::message(data.len(), delimiter.len(), &self.settings),
+                stream: stream.map(Cow::into_owned),
+            };
+            let record = || match data {
+                Cow::Borrowed(data) => message.share(data),
+                Cow::Owned(data) => data.into(),
+            };
+            return self.reject_or_keep(rejection, message.ack, record);
+        }
         let slot = match self.streams.find_or_open(stream.as_deref(), now) {
             Ok(slot) => slot,
             Err((code, message)) => {
@@ -217,7 +239,8 @@ impl Intake {
                 return false;
             }
         };
-        if MemoryBudget::record_bytes(data.len(), id.len()) > self.budget.limit_bytes() {
+        let bytes = data.len() + delimiter.len();
+        if MemoryBudget::record_bytes(bytes, id.len()) > self.budget.limit_bytes() {
             self.rejections.push(admit::refusal(
                 Refusal::MemoryLimitExceeded,
                 &id,
@@ -231,8 +254,10 @@ impl Intake {
             self.touched.push(slot);
         }
         match data {
-            Cow::Borrowed(data) => staging.add_borrowed(data, &id, message.ack, share),
-            Cow::Owned(data) => staging.add_owned(data, &id, message.ack),
+            Cow::Borrowed(data) => {
+                staging.add_borrowed(data, delimiter, &id, message.ack, share);
+            }
+            Cow::Owned(data) => staging.add_owned(data, delimiter, &id, message.ack),
         }
         true
     }
@@ -416,7 +441,7 @@ impl Intake {
         drop(queue);
         let full = self.settings.full_batch_records;
         let first = before == 0 && after > 0;
-        if first || (before < full && after >= full) || bytes >= NEARLY_FULL_BATCH_BYTES {
+        if first || (before < full && after >= full) || bytes >= self.settings.full_batch_bytes {
             stream.wake.notify_one();
         }
     }
@@ -445,9 +470,6 @@ impl Intake {
             .publish(dropped.iter().map(|id| (id.as_str(), verdict)));
     }
 }
-
-/// From here on the bytes that wait may make a full batch.
-const NEARLY_FULL_BATCH_BYTES: usize = 2_900_000;
 
 /// Charges for all records of a round at once where all fit; else each is charged for by itself.
 fn charge_together(share: &Share, staged: &mut [Staged]) {

@@ -68,10 +68,12 @@ impl Staging {
         self.entries.is_empty()
     }
 
-    /// Adds a record that is a part of its packet; `share` keeps such a part by itself.
+    /// Adds a record that is a part of its packet, with its delimiter, which may be empty; `share`
+    /// keeps such a part by itself.
     pub fn add_borrowed(
         &mut self,
         data: &[u8],
+        delimiter: &[u8],
         id: &str,
         ack: Option<AckToken>,
         share: impl FnOnce(&[u8]) -> Bytes,
@@ -79,9 +81,12 @@ impl Staging {
         self.slab.extend_from_slice(id.as_bytes());
         let data = if data.len() < SHARE_FROM_BYTES {
             self.slab.extend_from_slice(data);
-            Data::Slab(data.len())
-        } else {
+            self.slab.extend_from_slice(delimiter);
+            Data::Slab(data.len() + delimiter.len())
+        } else if delimiter.is_empty() {
             Data::Own(share(data))
+        } else {
+            Data::Own([data, delimiter].concat().into())
         };
         self.entries.push(Entry {
             id_bytes: id.len(),
@@ -90,8 +95,17 @@ impl Staging {
         });
     }
 
-    /// Adds a record that has memory of its own.
-    pub fn add_owned(&mut self, data: Vec<u8>, id: &str, ack: Option<AckToken>) {
+    /// Adds a record that has memory of its own, with its delimiter, which may be empty.
+    pub fn add_owned(
+        &mut self,
+        mut data: Vec<u8>,
+        delimiter: &[u8],
+        id: &str,
+        ack: Option<AckToken>,
+    ) {
+        // No more memory than it needs: it may stay long.
+        data.reserve_exact(delimiter.len());
+        data.extend_from_slice(delimiter);
         self.slab.extend_from_slice(id.as_bytes());
         self.entries.push(Entry {
             id_bytes: id.len(),
@@ -131,12 +145,12 @@ mod tests {
     fn keeps_order_and_content_whatever_the_size() {
         let mut staging = Staging::default();
         let large = vec![7; SHARE_FROM_BYTES];
-        staging.add_borrowed(b"small", "1", None, |_| {
+        staging.add_borrowed(b"small", b"", "1", None, |_| {
             unreachable!("small records are copied")
         });
-        staging.add_borrowed(&large, "2", None, Bytes::copy_from_slice);
-        staging.add_owned(b"owned".to_vec(), "", None);
-        staging.add_borrowed(b"", "ü4", None, |_| unreachable!());
+        staging.add_borrowed(&large, b"", "2", None, Bytes::copy_from_slice);
+        staging.add_owned(b"owned".to_vec(), b"", "", None);
+        staging.add_borrowed(b"", b"", "ü4", None, |_| unreachable!());
         let records = staging.finish();
         let found: Vec<_> = records
             .iter()
@@ -148,5 +162,30 @@ mod tests {
         );
         assert_eq!(&records[0].data[..], b"small");
         assert!(staging.is_empty() && staging.finish().is_empty());
+    }
+
+    #[test]
+    fn each_record_has_its_delimiter_behind_it() {
+        let mut staging = Staging::default();
+        let large = vec![7; SHARE_FROM_BYTES];
+        staging.add_borrowed(b"small", b"\r\n", "1", None, |_| unreachable!());
+        staging.add_borrowed(&large, b"\r\n", "2", None, |_| {
+            unreachable!("there is no place behind it")
+        });
+        staging.add_owned(b"owned".to_vec(), b"\r\n", "3", None);
+        staging.add_borrowed(b"", b"\r\n", "4", None, |_| unreachable!());
+        let records = staging.finish();
+        let found: Vec<_> = records
+            .iter()
+            .map(|r| (r.id.as_str(), &r.data[..]))
+            .collect();
+        let large = [&large[..], b"\r\n"].concat();
+        let expected = [
+            ("1", &b"small\r\n"[..]),
+            ("2", &large),
+            ("3", b"owned\r\n"),
+            ("4", b"\r\n"),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::parking::{PARKED_MAX, UNCHARGED_MAX_BYTES};
 use super::streams::STREAMS_MAX;
 use super::*;
-use crate::request::Topics;
+use crate::request::{RECORD_MAX_BYTES, Topics};
 use crate::status::{PublisherSettings, Shape};
 
 const DEFAULT: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/default";
@@ -23,6 +23,14 @@ struct Bench {
 
 impl Bench {
     fn new(when_full: WhenFull, memory_bytes: usize) -> Self {
+        Self::with(when_full, memory_bytes, |_| {})
+    }
+
+    fn with(
+        when_full: WhenFull,
+        memory_bytes: usize,
+        set: impl FnOnce(&mut IntakeSettings),
+    ) -> Self {
         let statuses = Publisher::new(PublisherSettings {
             shape: Shape::List,
             document_max_bytes: 120_000,
@@ -31,16 +39,21 @@ impl Bench {
         let partitions = Partitions::default();
         let budget = MemoryBudget::new(memory_bytes);
         let now = Instant::now();
+        let mut settings = IntakeSettings {
+            default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),
+            partitions,
+            queue_size: QUEUE_SIZE,
+            when_full,
+            full_batch_records: 500,
+            full_batch_bytes: 2_900_000,
+            delimiter: None,
+            record_max_bytes: RECORD_MAX_BYTES,
+            keeps_too_large: false,
+        };
+        set(&mut settings);
         let mut intake = Intake::new(
             Decoder::new(Topics::new("kinesisfirehose"), 120_000),
-            IntakeSettings {
-                default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),
-                partitions,
-                queue_size: QUEUE_SIZE,
-                when_full,
-                full_batch_records: 500,
-                keeps_too_large: false,
-            },
+            settings,
             budget.clone(),
             None,
             statuses.clone(),
@@ -400,4 +413,54 @@ fn what_does_not_fit_in_its_envelope_is_rejected_and_acknowledged() {
     assert_eq!(bench.acknowledged, [token]);
     assert_eq!(bench.statuses(), pairs(&[("large", "RecordTooLarge")]));
     assert_eq!(bench.stream.queue().waiting(), 0);
+}
+
+#[test]
+fn the_limit_of_a_record_counts_its_delimiter() {
+    for (record_max_bytes, name) in [
+        (RECORD_MAX_BYTES, "RECORD_DELIMITER"),
+        (1_020_000, "RECORD_COMPRESSION"),
+    ] {
+        let mut bench = Bench::with(WhenFull::Reject, 1 << 24, |settings| {
+            settings.delimiter = Some(Delimiter::parse(r"\r\n").unwrap());
+            settings.record_max_bytes = record_max_bytes;
+            settings.keeps_too_large = true;
+        });
+        bench.publish(&["fits"], record_max_bytes - 2);
+        bench.publish(&["too-large"], record_max_bytes - 1);
+        assert_eq!(bench.stream.queue().waiting_bytes(), record_max_bytes);
+        let too_large = bench.intake.next_too_large().unwrap();
+        // It is kept as it was published, and can be sent by whoever sets no delimiter.
+        assert_eq!(too_large.data.len(), record_max_bytes - 1);
+        assert_eq!(too_large.rejection.id, "too-large");
+        let message = too_large.rejection.message;
+        let (has, most) = (record_max_bytes + 1, record_max_bytes);
+        for part in [name, &has.to_string(), &most.to_string()] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_delimiter_is_behind_each_record_in_the_queue() {
+    let mut bench = Bench::with(WhenFull::Reject, 1 << 20, |settings| {
+        settings.delimiter = Some(Delimiter::NEWLINE);
+    });
+    // Taken from its packet as it is, and unescaped.
+    bench.receive(vec![
+        ("kinesisfirehose/message/binary/1".into(), b"one".to_vec()),
+        (
+            "kinesisfirehose/message".into(),
+            br#"{"request":{"data":"t\u0077o"},"id":"2"}"#.to_vec(),
+        ),
+        // One that ends with it already is no exception: it may be two lines.
+        (
+            "kinesisfirehose/message/binary/3".into(),
+            b"three\n".to_vec(),
+        ),
+    ]);
+    let records = bench.stream.queue().take(3);
+    let data: Vec<_> = records.iter().map(|record| &record.data[..]).collect();
+    assert_eq!(data, [&b"one\n"[..], b"two\n", b"three\n\n"]);
+    bench.stream.queue().settle(3, Vec::new());
 }

@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 
-use super::Intake;
+use super::{Intake, IntakeSettings};
 use crate::arn::DeliveryStreamArn;
 use crate::code::Code;
 use crate::mqtt::AckToken;
-use crate::request::Rejection;
+use crate::request::{RECORD_MAX_BYTES, Rejection};
 
 /// A record that is too large.
 #[derive(Debug)]
@@ -21,6 +21,25 @@ pub struct TooLarge {
     pub rejection: Rejection,
     /// What its message is owed.
     pub ack: Option<AckToken>,
+}
+
+/// What is said of a record that fits a Firehose record, and does not with what is done to it.
+pub(super) fn message(
+    record_bytes: usize,
+    delimiter_bytes: usize,
+    settings: &IntakeSettings,
+) -> String {
+    let most = settings.record_max_bytes;
+    let compressed = if most < RECORD_MAX_BYTES {
+        ", as what cannot be compressed grows (RECORD_COMPRESSION)"
+    } else {
+        ""
+    };
+    format!(
+        "the record as it is sent is {} bytes long, its delimiter of {delimiter_bytes} included \
+         (RECORD_DELIMITER); that is at most {most} bytes{compressed}",
+        record_bytes + delimiter_bytes
+    )
 }
 
 impl Intake {

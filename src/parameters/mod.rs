@@ -3,8 +3,8 @@
 //! A parameter is a flag, else an environment variable, else its default; empty means unset, in flags as
 //! well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
 //! faults of a configuration are reported together. The parts: `table` says what there is, `read` how a
-//! value is read, `mqtt` and `mqtt_url` know the broker's side, `disk` knows the directories, `fault` says what is
-//! wrong.
+//! value is read, `mqtt` and `mqtt_url` know the broker's side, `disk` knows the directories,
+//! `aggregation` what a Firehose record holds, `fault` says what is wrong.
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
@@ -14,10 +14,13 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 
+use crate::aggregate::Aggregation;
 use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::delimiter::Delimiter;
 use crate::memory::LEAST_MEMORY_SIZE_KB;
 use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
 
+mod aggregation;
 mod disk;
 mod fault;
 mod mqtt;
@@ -81,6 +84,10 @@ pub struct Parameters {
     pub dead_letter_max_bytes: u64,
     /// Whether each record is wrapped in a JSON object that tells it from a copy of it.
     pub record_envelope: bool,
+    /// What stands behind each record; always something where there is `aggregation`.
+    pub record_delimiter: Option<Delimiter>,
+    /// How records are joined; none sends each as a Firehose record of its own.
+    pub aggregation: Option<Aggregation>,
     /// How long a stop may drain.
     pub shutdown_timeout: Duration,
     /// Where a status document is split, in bytes.
@@ -172,6 +179,19 @@ pub fn args_dead_letters() -> Vec<Arg> {
     vec![table::DEAD_LETTER_DIR.arg()]
 }
 
+/// The flags of commands that send records: the parameters that [`load_aggregation`] reads.
+pub fn args_aggregation() -> Vec<Arg> {
+    [
+        table::RECORD_DELIMITER,
+        table::RECORD_AGGREGATION,
+        table::AGGREGATION_MAX_BYTES,
+        table::RECORD_COMPRESSION,
+    ]
+    .iter()
+    .map(Parameter::arg)
+    .collect()
+}
+
 /// The flags of `queue`: the parameter that [`load_queue_dir`] reads.
 pub fn args_queue() -> Vec<Arg> {
     vec![table::QUEUE_DIR.arg()]
@@ -196,6 +216,16 @@ pub fn load_dead_letter_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Fau
 /// Reads where the queue is from flags and environment; `None` where neither says so.
 pub fn load_queue_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
     load_directory(matches, &table::QUEUE_DIR)
+}
+
+/// Reads how records are joined from flags and environment; `None` where they are not. Commands send in
+/// batches, whatever the interval is.
+pub fn load_aggregation(matches: &ArgMatches) -> Result<Option<Aggregation>, Faults> {
+    let lookup =
+        |parameter: &Parameter| look_up(parameter, matches, &|name| std::env::var_os(name));
+    let mut reader = Reader::new(&lookup);
+    let records = aggregation::read(&mut reader, aggregation::Rest::NONE);
+    reader.finish(records.map(|records| records.aggregation))
 }
 
 fn load_directory(
@@ -280,6 +310,12 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
     let record_max_age = number(reader, &table::RECORD_MAX_AGE, 0..=31_536_000);
     let disk = disk::read(reader, memory_size_bytes.as_ref().ok().copied());
     let record_envelope = reader.value(&table::RECORD_ENVELOPE, boolean);
+    let rest = aggregation::Rest {
+        no_batches: no_batches(&publish_interval, &connector_version),
+        memory_size_bytes: memory_size_bytes.as_ref().ok().copied(),
+        on_disk: disk.as_ref().is_ok_and(|disk| disk.queue_dir.is_some()),
+    };
+    let records = aggregation::read(reader, rest);
     let shutdown_timeout = number(reader, &table::SHUTDOWN_TIMEOUT, 0..=3_600);
     // Below 4 KiB one status might not fit; 16 MiB is past what any broker takes.
     let status_max_bytes = number(reader, &table::STATUS_MAX_BYTES, 4_096..=16_777_216);
@@ -289,7 +325,7 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         )
     });
-    let disk = disk?;
+    let (disk, records) = (disk?, records?);
     Ok(Parameters {
         default_delivery_stream_arn: default_delivery_stream_arn?,
         partitions: partitions?,
@@ -316,6 +352,8 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
         dead_letter_dir: disk.dead_letter_dir,
         dead_letter_max_bytes: disk.dead_letter_max_bytes,
         record_envelope: record_envelope?,
+        record_delimiter: records.delimiter,
+        aggregation: records.aggregation,
         shutdown_timeout: Duration::from_secs(shutdown_timeout?),
         status_max_bytes: status_max_bytes? as usize,
         log_format: log_format?,
@@ -340,6 +378,23 @@ fn rate_limit(reader: &mut Reader<'_>, parameter: &Parameter) -> Result<Option<N
 fn connector_version(reader: &mut Reader<'_>) -> Result<ConnectorVersion, Noted> {
     let version = number(reader, &table::CONNECTOR_VERSION, 1..=5)?;
     Ok(ConnectorVersion(version as u8))
+}
+
+/// Why each record leaves in a call of its own, where it does so.
+fn no_batches(
+    publish_interval: &Result<u64, Noted>,
+    connector_version: &Result<ConnectorVersion, Noted>,
+) -> Option<&'static str> {
+    let no_interval = publish_interval.as_ref().is_ok_and(|seconds| *seconds == 0);
+    let version_1 = connector_version
+        .as_ref()
+        .is_ok_and(|version| !version.batches());
+    match (no_interval, version_1) {
+        (true, true) => Some("PUBLISH_INTERVAL is 0, and CONNECTOR_VERSION is 1"),
+        (true, false) => Some("PUBLISH_INTERVAL is 0"),
+        (false, true) => Some("CONNECTOR_VERSION is 1"),
+        (false, false) => None,
+    }
 }
 
 /// `MEMORY_SIZE` in bytes. The contract's pattern is any digits, so leading zeros are fine here.

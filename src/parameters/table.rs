@@ -130,6 +130,10 @@ pub static PARAMETERS: &[Parameter] = &[
     DEAD_LETTER_DIR,
     DEAD_LETTER_MAX_BYTES,
     RECORD_ENVELOPE,
+    RECORD_DELIMITER,
+    RECORD_AGGREGATION,
+    AGGREGATION_MAX_BYTES,
+    RECORD_COMPRESSION,
     SHUTDOWN_TIMEOUT,
     STATUS_MAX_BYTES,
     LOG_FORMAT,
@@ -190,7 +194,8 @@ pub(super) const MEMORY_SIZE: Parameter = Parameter {
     flag: "memory-size",
     value_name: "KB",
     default: DefaultValue::Value("65535"),
-    valid: "a whole number of KB (1024 bytes), at least 28672; with QUEUE_DIR at least 32768",
+    valid: "a whole number of KB (1024 bytes), at least 28672; with QUEUE_DIR at least 32768; with \
+            RECORD_COMPRESSION 34816, with both 38912",
     example: "131072",
     help: "How much memory the connector may use. Records that do not fit are treated as WHEN_FULL says, \
            even where their stream's queue has room.",
@@ -358,8 +363,8 @@ pub(super) const PUBLISH_WHEN_FULL: Parameter = Parameter {
     default: DefaultValue::Value("true"),
     valid: "true or false",
     example: "false",
-    help: "Send early as soon as a full batch waits: 500 records or 4 MiB. With false, records leave on \
-           the interval only.",
+    help: "Send early as soon as a full batch waits: 500 records or 4 MiB, or with RECORD_AGGREGATION one \
+           Firehose record that is full. With false, records leave on the interval only.",
     ..PLAIN
 };
 
@@ -383,7 +388,8 @@ pub(super) const MAX_RECORDS_PER_SECOND: Parameter = Parameter {
     default: DefaultValue::Value("0"),
     valid: "a whole number, 0 to 4294967295; 0 is unlimited",
     example: "1000",
-    help: "How many records one delivery stream is sent per second at most.",
+    help: "How many records one delivery stream is sent per second at most. With RECORD_AGGREGATION those \
+           that records are joined into are counted.",
     ..PLAIN
 };
 
@@ -395,7 +401,7 @@ pub(super) const MAX_BYTES_PER_SECOND: Parameter = Parameter {
     valid: "a whole number, 0 to 4294967295; 0 is unlimited",
     example: "1048576",
     help: "How many bytes of records one delivery stream is sent per second at most, to spare a slow or \
-           metered link.",
+           metered link. They are counted before RECORD_COMPRESSION.",
     ..PLAIN
 };
 
@@ -494,6 +500,54 @@ pub(super) const RECORD_ENVELOPE: Parameter = Parameter {
     example: "true",
     help: "Wrap each record in a JSON object with a unique sequence, its topic and the time it was \
            received, so that whoever reads the records can remove duplicates.",
+    ..PLAIN
+};
+
+pub(super) const RECORD_DELIMITER: Parameter = Parameter {
+    env: "RECORD_DELIMITER",
+    flag: "record-delimiter",
+    valid: "text that stands for 1 to 16 bytes; \\n, \\r, \\t, \\0, \\\\ and \\xHH in it stand for one byte each",
+    example: "\\n",
+    help: "What is put behind each record, so that records can be told apart where they stand one behind \
+           the other: \\n makes a line of each. Without it nothing is put there, but with \
+           RECORD_AGGREGATION it is \\n.",
+    ..PLAIN
+};
+
+pub(super) const RECORD_AGGREGATION: Parameter = Parameter {
+    env: "RECORD_AGGREGATION",
+    flag: "record-aggregation",
+    value_name: "HOW",
+    default: DefaultValue::Value("none"),
+    valid: "none or delimited; delimited not with PUBLISH_INTERVAL=0 or CONNECTOR_VERSION=1",
+    example: "delimited",
+    help: "Whether the records of a batch are joined, each with its delimiter, into few Firehose records. \
+           Firehose bills each rounded up to 5 KB, so joined small records cost a fraction.",
+    ..PLAIN
+};
+
+pub(super) const AGGREGATION_MAX_BYTES: Parameter = Parameter {
+    env: "AGGREGATION_MAX_BYTES",
+    flag: "aggregation-max-bytes",
+    value_name: "BYTES",
+    default: DefaultValue::Derived("102400, with RECORD_COMPRESSION 512000"),
+    valid: "a whole number of bytes, 5120 to 1024000, best a multiple of 5120; only with \
+            RECORD_AGGREGATION=delimited",
+    example: "51200",
+    help: "How large joined records become at most, before they are compressed. They are cut where rounding \
+           up to 5 KB wastes the least, between half of this and all of it. A larger record goes by itself.",
+    ..PLAIN
+};
+
+pub(super) const RECORD_COMPRESSION: Parameter = Parameter {
+    env: "RECORD_COMPRESSION",
+    flag: "record-compression",
+    value_name: "HOW",
+    default: DefaultValue::Value("none"),
+    valid: "none, gzip or zstd; gzip and zstd only with RECORD_AGGREGATION=delimited",
+    example: "gzip",
+    help: "How joined records are compressed. Each becomes a gzip member or a zstd frame, and S3 objects \
+           of them are read as one. A record with its delimiter may then have 1020000 bytes.",
     ..PLAIN
 };
 

@@ -5,8 +5,9 @@ use std::path::Path;
 use clap::Command;
 
 use super::*;
-use crate::memory::LEAST_MEMORY_SIZE_ON_DISK_KB;
+use crate::memory::least_memory_size_kb;
 
+mod aggregation;
 mod disk;
 mod mqtt;
 mod values;
@@ -78,8 +79,9 @@ fn the_table_is_sound() {
         }
         assert!(parameter.help.ends_with('.') && !parameter.default_text().is_empty());
     }
-    assert_eq!(seen.len(), 31);
-    for least in [LEAST_MEMORY_SIZE_KB, LEAST_MEMORY_SIZE_ON_DISK_KB] {
+    assert_eq!(seen.len(), 35);
+    let kinds = [(false, false), (true, false), (false, true), (true, true)];
+    for least in kinds.map(|(on_disk, compresses)| least_memory_size_kb(on_disk, compresses)) {
         assert!(table::MEMORY_SIZE.valid.contains(&least.to_string()));
     }
     assert!(
@@ -128,6 +130,9 @@ fn every_example_is_valid() {
             "MQTT_USERNAME" => set[1].1 = "mqtts://h",
             "MQTT_CERT_FILE" => set.push(("MQTT_KEY_FILE", file)),
             "MQTT_KEY_FILE" => set.push(("MQTT_CERT_FILE", file)),
+            "AGGREGATION_MAX_BYTES" | "RECORD_COMPRESSION" => {
+                set.push(("RECORD_AGGREGATION", "delimited"));
+            }
             _ => {}
         }
         with(&set).unwrap_or_else(|faults| panic!("{faults}"));
@@ -172,6 +177,8 @@ fn defaults() {
     assert_eq!(parameters.dead_letter_dir, None);
     assert_eq!(parameters.dead_letter_max_bytes, 64 * 1024 * 1024);
     assert!(!parameters.record_envelope);
+    assert_eq!(parameters.record_delimiter, None);
+    assert_eq!(parameters.aggregation, None);
     assert_eq!(parameters.shutdown_timeout, Duration::from_secs(10));
     assert_eq!(parameters.status_max_bytes, 120_000);
     assert_eq!(parameters.log_format, LogFormat::Text);
@@ -255,6 +262,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
             "MQTT_PASSWORD" => ("MQTT_PASSWORD", "hunter2"),
             "MQTT_CLIENT_ID" => ("MQTT_CLIENT_ID", "\u{1b}[31m"),
             "TOPIC_PREFIX" => ("TOPIC_PREFIX", "#"),
+            "RECORD_DELIMITER" => ("RECORD_DELIMITER", "\\wrong"),
             name => (name, "wrong"),
         })
         .collect();
@@ -268,13 +276,13 @@ fn all_faults_at_once_in_the_order_of_the_table() {
     assert_eq!(names, expected, "{faults}");
     let text = faults.to_string();
     assert!(
-        text.starts_with("The configuration has 30 faults:\n\n"),
+        text.starts_with("The configuration has 34 faults:\n\n"),
         "{text}"
     );
     assert!(!text.contains("hunter2"));
     assert_eq!(
         text.matches("\n\n").count(),
-        30,
+        34,
         "one paragraph each: {text}"
     );
 }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::{Record, Refusal};
@@ -122,9 +123,9 @@ impl StreamQueue {
         self.waiting.drain(..).collect()
     }
 
-    /// Sizes of the waiting records, in order, in bytes of data.
-    pub fn waiting_sizes(&self) -> impl Iterator<Item = usize> {
-        self.waiting.iter().map(|record| record.data.len())
+    /// The waiting records, in order.
+    pub fn waiting_data(&self) -> impl Iterator<Item = &Bytes> + Clone {
+        self.waiting.iter().map(|record| &record.data)
     }
 
     /// Records waiting.
@@ -172,7 +173,6 @@ fn bytes_of(records: &[Record]) -> usize {
 mod tests {
     use super::super::{Id, MemoryBudget};
     use super::*;
-    use bytes::Bytes;
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
@@ -291,7 +291,7 @@ mod tests {
                     },
                 }
                 prop_assert_eq!(queue.len(), held.len());
-                prop_assert_eq!(queue.waiting_bytes(), queue.waiting_sizes().sum::<usize>());
+                prop_assert_eq!(queue.waiting_bytes(), queue.waiting_data().map(Bytes::len).sum::<usize>());
             }
             let mut left: Vec<u64> = numbers(&queue.drain());
             left.extend(flights.iter().flat_map(|flight| numbers(flight)));

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{EXPIRY_PAUSE, LAST_LETTERS, Worker};
-use crate::batch::BatchLimits;
+use crate::batch::BATCH_MAX_RECORDS;
 use crate::code::{Code, DROPPED_MESSAGE};
 use crate::delivery::letters::Ended;
 use crate::delivery::refill;
@@ -63,8 +63,7 @@ impl<D: Destination> Worker<D> {
     /// Reads records though it is not their turn: not to be sent, but to end them.
     pub(super) fn load_anyway(&mut self, now: Instant) {
         if !self.refill.is_loading() && self.refill.not_before(now).is_none() {
-            self.refill
-                .start(&self.stream, BatchLimits::of_service(0), 1, 0);
+            self.refill.start(&self.stream, BATCH_MAX_RECORDS, 0);
         }
     }
 

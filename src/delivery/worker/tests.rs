@@ -1,6 +1,7 @@
 //! The worker against a destination that does as it is told, on a clock that stands still unless
 //! somebody waits for it: when records go out, in which calls, and that each ends exactly once.
 
+mod joined;
 mod letters;
 mod on_disk;
 mod property;
@@ -16,6 +17,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::batch;
 use crate::queue::{Id, MemoryBudget};
 use crate::status::{PublisherSettings, Shape};
 
@@ -171,6 +173,7 @@ fn settings(interval_s: u64) -> WorkerSettings {
         publish_when_full: true,
         record_max_age: None,
         rate_limits: RateLimits::default(),
+        joining: None,
         version_1_messages: false,
         parallel_calls: Arc::new(Semaphore::new(PARALLEL_CALLS)),
     }
@@ -204,6 +207,21 @@ impl Bench {
         dead_letters: Option<DeadLetters>,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
+        let fake = Fake {
+            script: Arc::new(script),
+            seen: Arc::default(),
+        };
+        let seen = Arc::clone(&fake.seen);
+        Self::start_to(memory_bytes, settings, dead_letters, fake, seen)
+    }
+
+    fn start_to(
+        memory_bytes: usize,
+        settings: WorkerSettings,
+        dead_letters: Option<DeadLetters>,
+        destination: impl Destination,
+        seen: Arc<Mutex<Seen>>,
+    ) -> Self {
         let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/s";
         let partitions = Partitions::default();
         let arn = DeliveryStreamArn::parse(arn, &partitions).unwrap();
@@ -218,14 +236,9 @@ impl Bench {
             document_max_bytes: 120_000,
             backlog_max_bytes: usize::MAX,
         });
-        let fake = Fake {
-            script: Arc::new(script),
-            seen: Arc::default(),
-        };
         let (deadline, told) = watch::channel(None);
-        let seen = Arc::clone(&fake.seen);
         let context = WorkerContext {
-            destination: fake,
+            destination,
             statuses: statuses.clone(),
             room: Arc::default(),
             deadline: told,

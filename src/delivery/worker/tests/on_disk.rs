@@ -65,6 +65,13 @@ macro_rules! on_disk {
             super::$test();
         }
     )*};
+    (@joined $($test:ident,)*) => {$(
+        #[test]
+        fn $test() {
+            ON_DISK.set(true);
+            super::joined::$test();
+        }
+    )*};
 }
 
 on_disk! {
@@ -87,6 +94,15 @@ on_disk! {
     version_1_wraps_messages_of_the_service,
     a_forgotten_stream_ends_its_worker_once_it_is_empty,
     limits_per_second_hold,
+}
+
+on_disk! {
+    @joined
+    all_that_is_due_goes_in_few_records_and_each_request_has_its_status,
+    one_full_record_goes_early_and_the_rest_waits_for_its_interval,
+    an_outcome_is_that_of_exactly_the_requests_it_was_joined_from,
+    limits_per_second_count_the_records_that_are_sent,
+    a_backlog_leaves_in_full_records_and_one_more,
 }
 
 fn start(
