@@ -1,6 +1,8 @@
-//! Sending records that lie in a directory straight to their streams: in calls within the limits, those
-//! that failed in passing again after a while, and what became of each noted after every call. Used by
+//! Sending records that lie in a directory straight to their streams: joined where that is asked for, in
+//! calls within the limits, those that failed in passing again after a while, and what became of each noted after every call. Used by
 //! commands; the connector has its workers for this.
+
+mod parcel;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
@@ -9,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
+use kinesis_edge::aggregate::Aggregation;
 use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::batch::{self, BatchLimits};
 use kinesis_edge::code::Code;
@@ -17,6 +20,7 @@ use kinesis_edge::request::RECORD_MAX_BYTES;
 use serde_json::json;
 
 use super::text::{Table, excerpt};
+use parcel::{Parcel, pack};
 
 /// How often records are sent that nothing becomes of. Whoever runs a command waits for it.
 const TRIES: u32 = 5;
@@ -127,19 +131,21 @@ impl Report {
     }
 }
 
-/// Sends all that a source has. `stop` ends it early, once the call under way is answered.
+/// Sends all that a source has, joined as `aggregation` says. `stop` ends it early, once the call under way is answered.
 ///
 /// # Errors
-/// Those of the source. What arrived and could not be noted will be sent again.
+/// Those of the source, and no memory to compress. What arrived and could not be noted will be sent again.
 pub async fn send_out<D: Destination, S: Source>(
     destination: &D,
     source: &mut S,
+    aggregation: Option<&Aggregation>,
     progress: &ProgressBar,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<Report> {
     let mut sending = Sending {
         destination,
         source,
+        aggregation,
         progress,
         stop: pin!(stop),
         refusing: HashMap::new(),
@@ -159,6 +165,8 @@ struct Sending<'a, D, S, F> {
     destination: &'a D,
     /// Has them.
     source: &'a mut S,
+    /// How they are joined; `None` sends each as it is.
+    aggregation: Option<&'a Aggregation>,
     /// Shows how far it is.
     progress: &'a ProgressBar,
     /// Not to be polled again once it has completed: then `report.interrupted` is set.
@@ -172,18 +180,21 @@ struct Sending<'a, D, S, F> {
 impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
     async fn group(&mut self, group: Group<S::Key>) -> anyhow::Result<()> {
         let Group { stream, records } = group;
+        let how = self.aggregation;
+        let most = how.map_or(RECORD_MAX_BYTES, Aggregation::request_max_bytes);
+        let bytes = |data: &Bytes| how.map_or(data.len(), |how| how.bytes_of(data));
         let (fitting, large): (Vec<_>, Vec<_>) = records
             .into_iter()
-            .partition(|record| record.data.len() <= RECORD_MAX_BYTES);
+            .partition(|record| bytes(&record.data) <= most);
         let too_large = ServiceError::new(
             Code::RecordTooLarge.as_str(),
-            format!("a record is at most {RECORD_MAX_BYTES} bytes"),
+            format!("a record is at most {most} bytes"),
         );
         self.leave(&stream, large.len(), &too_large);
         let limits = BatchLimits::of_service(stream.stream_name().len());
-        let mut rest = fitting;
+        let mut rest = pack(fitting, how)?;
         while !rest.is_empty() {
-            let sizes = rest.iter().map(|record| record.data.len());
+            let sizes = rest.iter().map(|parcel| parcel.data.len());
             let later = rest.split_off(batch::next(sizes, limits).records);
             self.batch(&stream, rest).await?;
             rest = later;
@@ -196,23 +207,23 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
     async fn batch(
         &mut self,
         stream: &DeliveryStreamArn,
-        batch: Vec<Item<S::Key>>,
+        batch: Vec<Parcel<S::Key>>,
     ) -> anyhow::Result<()> {
         let mut parts = vec![batch];
         while let Some(mut part) = parts.pop() {
             if let Some(error) = self.refusing.get(stream).cloned() {
-                self.leave(stream, part.len(), &error);
+                self.leave(stream, records_in(&part), &error);
             } else if self.is_interrupted().await {
                 return Ok(());
             } else if let Some((error, mut refused)) = self.part(stream, &mut part).await? {
                 if error.code != INVALID_ARGUMENT {
-                    self.leave(stream, refused.len(), &error);
+                    self.leave(stream, records_in(&refused), &error);
                     self.refusing.insert(stream.clone(), error);
                 } else if refused.len() > 1 {
                     let second = refused.split_off(refused.len() / 2);
                     parts.extend([second, refused]);
                 } else {
-                    self.leave(stream, refused.len(), &error);
+                    self.leave(stream, records_in(&refused), &error);
                 }
             }
         }
@@ -224,11 +235,11 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
     async fn part(
         &mut self,
         stream: &DeliveryStreamArn,
-        part: &mut Vec<Item<S::Key>>,
-    ) -> anyhow::Result<Option<(ServiceError, Vec<Item<S::Key>>)>> {
+        part: &mut Vec<Parcel<S::Key>>,
+    ) -> anyhow::Result<Option<(ServiceError, Vec<Parcel<S::Key>>)>> {
         let mut tries = 0;
         loop {
-            let data = part.iter().map(|record| record.data.clone()).collect();
+            let data = part.iter().map(|parcel| parcel.data.clone()).collect();
             let (outcomes, whole_call) = match self.call(stream, data).await {
                 Ok(outcomes) => (outcomes, false),
                 Err(CallError {
@@ -249,7 +260,7 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
                 if whole_call {
                     return Ok(Some((error, std::mem::take(part))));
                 }
-                self.leave(stream, part.len(), &error);
+                self.leave(stream, records_in(part), &error);
                 return Ok(None);
             }
             if self.wait(tries).await {
@@ -258,12 +269,12 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
         }
     }
 
-    /// Notes what became of each record of a call, and keeps in `part` those to be sent again. Says
+    /// Notes what became of each Firehose record of a call, and keeps in `part` those to be sent again. Says
     /// whether any arrived, and what the last one to be sent again had.
     fn settle(
         &mut self,
         stream: &DeliveryStreamArn,
-        part: &mut Vec<Item<S::Key>>,
+        part: &mut Vec<Parcel<S::Key>>,
         mut outcomes: Vec<Outcome>,
     ) -> anyhow::Result<(bool, Option<ServiceError>)> {
         outcomes.resize_with(part.len(), || {
@@ -273,12 +284,12 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
             ))
         });
         let (mut arrived, mut again, mut last_error) = (Vec::new(), Vec::new(), None);
-        for (record, outcome) in part.drain(..).zip(outcomes) {
+        for (parcel, outcome) in part.drain(..).zip(outcomes) {
             match outcome {
-                Outcome::Delivered { .. } => arrived.push(record.key),
-                Outcome::Failed(error) => self.leave(stream, 1, &error),
+                Outcome::Delivered { .. } => arrived.extend(parcel.keys),
+                Outcome::Failed(error) => self.leave(stream, parcel.keys.len(), &error),
                 Outcome::Retry(error) => {
-                    again.push(record);
+                    again.push(parcel);
                     last_error = Some(error);
                 }
             }
@@ -355,6 +366,11 @@ impl<D: Destination, S: Source, F: Future<Output = ()>> Sending<'_, D, S, F> {
         left.message.clone_from(&error.message);
         self.progress.inc(records as u64);
     }
+}
+
+/// Records of the source in these.
+fn records_in<K>(parcels: &[Parcel<K>]) -> usize {
+    parcels.iter().map(|parcel| parcel.keys.len()).sum()
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::dead_letters::{Letters, Replay, Segment};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
-use kinesis_edge::parameters::LogFormat;
+use kinesis_edge::parameters::{self, LogFormat};
 use kinesis_edge::telemetry;
 use serde_json::json;
 
 use super::super::send_out::{Group, Item, Report, Source, send_out};
 use super::super::text::{count, to_stdout};
-use super::super::{progress, signals};
+use super::super::{progress, report, signals};
 use super::ls::Piles;
 use super::{arg_stream, for_each_segment, is_wanted, unusable};
 
@@ -26,7 +26,8 @@ pub fn command() -> Command {
         .long_about(
             "Sends letters again, straight to their streams, oldest first, and marks those that arrived: \
              they are not sent twice. It may be interrupted and run again at any time. Credentials and \
-             endpoints of AWS come from where `run` looks for them. What fails again stays.\n\n\
+             endpoints of AWS come from where `run` looks for them, and so does how records are joined and \
+             compressed (RECORD_AGGREGATION). What fails again stays.\n\n\
              Exit status: 0 when all arrived, 1 when something was left, 2 for a faulty configuration.",
         )
         .arg(arg_stream())
@@ -36,10 +37,15 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Only list what would be sent"),
         )
+        .args(parameters::args_aggregation())
 }
 
 pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCode> {
     let json = matches.get_flag("json");
+    let aggregation = match parameters::load_aggregation(matches) {
+        Ok(aggregation) => aggregation,
+        Err(faults) => return Ok(report(&faults)),
+    };
     if matches.get_flag("dry-run") {
         let letters = match Letters::look_into(path) {
             Ok(letters) => letters,
@@ -72,7 +78,8 @@ pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCo
             })
             .await;
             let bar = progress::bar(total, "sending letters again", json);
-            let report = send_out(&destination, &mut source, &bar, stop).await;
+            let report =
+                send_out(&destination, &mut source, aggregation.as_ref(), &bar, stop).await;
             bar.finish_and_clear();
             report?
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use kinesis_edge::arn::Partitions;
+use kinesis_edge::delimiter::Delimiter;
 use tokio::sync::Notify;
 
 use super::*;
@@ -124,7 +125,7 @@ fn call_error(code: &str, retryable: bool) -> CallError {
 
 async fn send(fake: &Fake, list: &mut List) -> Report {
     let never = std::future::pending();
-    send_out(fake, list, &ProgressBar::hidden(), never)
+    send_out(fake, list, None, &ProgressBar::hidden(), never)
         .await
         .unwrap()
 }
@@ -260,7 +261,7 @@ async fn an_end_comes_after_the_call_under_way_and_what_it_brought_is_noted() {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let mut list = List::of(&[("a", &texts), ("a", &["3"]), ("b", &["4"])]);
     let stop = fake.bell.notified();
-    let report = send_out(&fake, &mut list, &ProgressBar::hidden(), stop)
+    let report = send_out(&fake, &mut list, None, &ProgressBar::hidden(), stop)
         .await
         .unwrap();
     assert_eq!(list.done, texts[..500]);
@@ -275,7 +276,7 @@ async fn an_end_does_not_wait_for_another_try() {
     let fake = Fake::new(|_, _| Err(call_error("Timeout", true)));
     let mut list = List::of(&[("a", &["1"])]);
     let stop = tokio::time::sleep(Duration::from_millis(1));
-    let report = send_out(&fake, &mut list, &ProgressBar::hidden(), stop)
+    let report = send_out(&fake, &mut list, None, &ProgressBar::hidden(), stop)
         .await
         .unwrap();
     assert_eq!((fake.calls().len(), report.interrupted), (1, true));
@@ -287,7 +288,55 @@ async fn nothing_more_is_sent_once_arrivals_cannot_be_noted() {
     let mut list = List::of(&[("a", &["1"]), ("a", &["2"]), ("a", &["3"])]);
     list.fails_after = Some(1);
     let never = std::future::pending();
-    let result = send_out(&fake, &mut list, &ProgressBar::hidden(), never).await;
+    let result = send_out(&fake, &mut list, None, &ProgressBar::hidden(), never).await;
     assert!(result.is_err());
     assert_eq!(fake.calls().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn joined_records_are_noted_together_and_sent_again_together() {
+    let aggregation = Aggregation {
+        delimiter: Delimiter::NEWLINE,
+        max_bytes: 5120,
+        compression: None,
+    };
+    let fake = Fake::new(|number, records| {
+        let mut outcomes = vec![delivered(); records.len()];
+        if number == 0 {
+            outcomes[0] = Outcome::Retry(error("ServiceUnavailableException"));
+            outcomes[2] = Outcome::Failed(error("Bad"));
+        }
+        Ok(outcomes)
+    });
+    // Five of 1,024 bytes with their delimiter fill a Firehose record; some have it already.
+    let texts: Vec<String> = (0..17)
+        .map(|number| format!("{number:01023}{}", if number % 2 == 0 { "\n" } else { "" }))
+        .collect();
+    let too_large = "x".repeat(RECORD_MAX_BYTES);
+    let all: Vec<&str> = texts
+        .iter()
+        .map(String::as_str)
+        .chain([&*too_large])
+        .collect();
+    let mut list = List::of(&[("a", &all)]);
+    let never = std::future::pending();
+    let hidden = ProgressBar::hidden();
+    let report = send_out(&fake, &mut list, Some(&aggregation), &hidden, never).await;
+    let report = report.unwrap();
+    let calls = fake.calls();
+    let lines = |record: &String| record.lines().count();
+    assert_eq!(calls[0].iter().map(lines).collect::<Vec<_>>(), [5, 5, 5, 2]);
+    assert!(
+        calls[0]
+            .iter()
+            .all(|record| record.ends_with('\n') && !record.contains("\n\n"))
+    );
+    assert_eq!(calls[1..], [[calls[0][0].clone()]]);
+    let expected = [&texts[5..10], &texts[15..], &texts[..5]].concat();
+    assert_eq!(list.done, expected);
+    let codes = [
+        ("a".to_owned(), "Bad".to_owned(), 5),
+        ("a".to_owned(), "RecordTooLarge".to_owned(), 1),
+    ];
+    assert_eq!(left(&report), codes);
 }
