@@ -1,6 +1,6 @@
 //! Sending records that lie in a directory straight to their streams: joined where that is asked for, in
-//! calls within the limits, those that failed in passing again after a while, and what became of each noted after every call. Used by
-//! commands; the connector has its workers for this.
+//! calls within the limits, those that failed in passing again after a while, and what became of each
+//! noted after every call. Used by commands; the connector has its workers for this.
 
 mod parcel;
 

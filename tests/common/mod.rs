@@ -7,6 +7,7 @@
     reason = "each test file uses its own part of this"
 )]
 
+mod aggregated;
 mod app;
 mod connector;
 mod disk;
@@ -20,6 +21,7 @@ mod relay;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
+pub use aggregated::{decompressed, lines, telemetry};
 pub use app::{App, Status};
 pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
 pub use disk::SmallDisk;
