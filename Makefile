@@ -8,7 +8,7 @@ CARGO_FLAGS ?=
 
 # The parts of a target use the same build folder and would only wait for each other's lock.
 .NOTPARALLEL:
-.PHONY: help build check test crash backlog rate setup clean
+.PHONY: help build check test crash backlog cost rate setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ crash: setup ## the queue on disk against SIGKILL, at length: KILLS=200
 RECORDS ?= 2000000
 backlog: setup ## the queue on disk after a long outage, optimised: RECORDS=2000000
 	BACKLOG_RECORDS=$(RECORDS) cargo test --release $(CARGO_FLAGS) --test backlog -- --nocapture
+
+MESSAGES ?= 100000
+cost: setup ## what small messages cost with each setting: MESSAGES=100000
+	COST_MESSAGES=$(MESSAGES) cargo test $(CARGO_FLAGS) --test cost -- --nocapture
 
 rate: setup ## measures the queue on disk against the one in memory, as packaged
 	cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS)

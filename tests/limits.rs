@@ -17,7 +17,7 @@ use common::{
     App, ConnectorProcess, Mosquitto, STREAM, endpoint, endpoint_at, eventually, stream_arn,
 };
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
-use kinesis_edge::memory::LEAST_MEMORY_SIZE_KB;
+use kinesis_edge::memory::{LEAST_MEMORY_SIZE_KB, least_memory_size_kb};
 use serde_json::json;
 
 /// The contract's default, in KB.
@@ -427,6 +427,57 @@ async fn large_records_that_wait_at_the_broker() {
         let codes = site.codes((0..20).map(|number| number.to_string()));
         assert_eq!(codes, [("success".to_owned(), 20)].into());
         site.check_memory("1 MB records that wait at the broker");
+    }
+}
+
+/// Nothing here can be made smaller: the compressed form of each record is as large as the record.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joined_records_that_cannot_leave() {
+    let least = least_memory_size_kb(false, true);
+    for (mqtt, memory, compression) in [
+        ("3.1.1", LEAST, "none"),
+        ("5", DEFAULT, "none"),
+        ("3.1.1", least, "zstd"),
+        ("5", DEFAULT, "zstd"),
+        ("5", DEFAULT, "gzip"),
+    ] {
+        let set = [
+            ("RECORD_AGGREGATION", "delimited"),
+            ("AGGREGATION_MAX_BYTES", "1024000"),
+            ("RECORD_COMPRESSION", compression),
+        ];
+        let mut site = Site::start(mqtt, memory, &set).await;
+        site.hang();
+        let mut dice = fastrand::Rng::with_seed(memory);
+        for number in 0..2_000 {
+            let size = match number % 50 {
+                49 => 1_000_000,
+                40.. => 40_000,
+                _ => 2_000,
+            };
+            let mut data = vec![0; size];
+            dice.fill(&mut data);
+            site.app.binary(&number.to_string(), data).await;
+        }
+        site.app.flush().await;
+        eventually("memory is full", || site.app.count() > 100).await;
+        eventually("calls hang", || site.endpoint.calls() > 0).await;
+        site.check_memory(&format!(
+            "joined records that hang, compression {compression}"
+        ));
+        site.recover().await;
+        site.app.wait_for(2_000).await;
+        let codes = site.codes((0..2_000).map(|number| number.to_string()));
+        assert_eq!(codes.len(), 2, "{codes:?}");
+        assert!(
+            codes["success"] > 20 && codes["MemoryLimitExceeded"] > 100,
+            "{codes:?}"
+        );
+        let joined = site.endpoint.accepted("test").len();
+        assert!(joined < codes["success"], "{joined} records");
+        site.check_memory(&format!(
+            "joined records, delivered, compression {compression}"
+        ));
     }
 }
 
