@@ -10,14 +10,17 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{
-    App, Mosquitto, Publisher, RunningConnector, decompressed, endpoint, parameters,
-    quick_firehose, telemetry,
+    App, Mosquitto, MosquittoOptions, Publisher, RunningConnector, decompressed, endpoint,
+    parameters, quick_firehose, telemetry,
 };
 use kinesis_edge::aggregate::billed_bytes;
 
 /// Dollars for a GB (2^30 bytes) of direct put, in the US East (N. Virginia) region, for the first 500 TB of
 /// a month.
 const DOLLARS_PER_GB: f64 = 0.029;
+
+/// Messages that are published together.
+const AT_A_TIME: u32 = 5_000;
 
 /// A row of the table.
 struct Setting {
@@ -68,7 +71,10 @@ struct Run {
 }
 
 async fn run(setting: &Setting, messages: u32) -> Run {
-    let broker = Mosquitto::start();
+    let broker = Mosquitto::start_with(MosquittoOptions {
+        lines: vec!["max_queued_messages 10000000".into()],
+        ..MosquittoOptions::default()
+    });
     let endpoint = endpoint().await;
     let url = broker.url();
     let mut set = vec![("MQTT_URL", &*url), ("WHEN_FULL", "wait")];
@@ -78,11 +84,19 @@ async fn run(setting: &Setting, messages: u32) -> Run {
     let app = App::connect(broker.port).await;
     app.until_answered().await;
     let mut publisher = Publisher::connect(broker.port).await.unwrap();
-    let message = |number: u32| {
-        let topic = format!("kinesisfirehose/message/binary/{number}");
-        (topic, telemetry(number))
-    };
-    publisher.publish_all(messages, message).await.unwrap();
+    // Not far ahead of the statuses: an app that does not keep up with them misses some.
+    for first in (0..messages).step_by(AT_A_TIME as usize) {
+        let message = |number: u32| {
+            let number = first + number;
+            let topic = format!("kinesisfirehose/message/binary/{number}");
+            (topic, telemetry(number))
+        };
+        let count = AT_A_TIME.min(messages - first);
+        publisher.publish_all(count, message).await.unwrap();
+        let ahead = 3 * AT_A_TIME;
+        app.wait_for((first + count).saturating_sub(ahead) as usize)
+            .await;
+    }
     let statuses = app.wait_for(messages as usize).await;
     assert!(connector.stop().await.is_nothing());
 
