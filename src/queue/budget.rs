@@ -181,7 +181,12 @@ mod tests {
         assert_eq!((parts.len(), budget.used_bytes()), (2, 60));
         drop(whole);
         assert_eq!(budget.used_bytes(), 50);
-        Charge::give_back(parts.into_iter().chain(other.charge(7)).chain(share.charge(3)));
+        Charge::give_back(
+            parts
+                .into_iter()
+                .chain(other.charge(7))
+                .chain(share.charge(3)),
+        );
         assert_eq!(budget.used_bytes(), 0);
         assert_eq!(share.own.used.load(Ordering::Relaxed), 0);
         assert_eq!(other.own.used.load(Ordering::Relaxed), 0);

@@ -70,7 +70,7 @@ fn lines_of(record: &Bytes) -> Vec<usize> {
 /// The id that tells which Firehose record of which call it was.
 fn id(call: usize, place: usize) -> Outcome {
     Outcome::Delivered {
-        record_id: format!("{call}-{place}"),
+        record_id: format!("{call}-{place}").into(),
     }
 }
 
