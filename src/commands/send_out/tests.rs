@@ -108,7 +108,7 @@ impl Source for List {
 
 fn delivered() -> Outcome {
     Outcome::Delivered {
-        record_id: "r".to_owned(),
+        record_id: "r".into(),
     }
 }
 
