@@ -210,18 +210,25 @@ pub(super) async fn limits_per_second_count_the_records_that_are_sent() {
 
 #[tokio::test(start_paused = true)]
 pub(super) async fn a_backlog_leaves_in_full_records_and_one_more() {
-    let (mut bench, calls) = Bench::start_joined(joined(1, None), all_delivered);
-    bench.push(0..20_000, 204);
-    bench.until(30 * SECOND).await;
-    let sent: Vec<_> = calls.lock().unwrap().concat();
-    let partial = sent.iter().filter(|lines| lines.len() != 49).count();
-    assert!(partial <= 1, "{partial} of {} are not full", sent.len());
-    let mut all = sent.concat();
-    all.sort_unstable();
-    assert_eq!(all, list(0..20_000));
-    assert_eq!(bench.told().len(), 20_000);
-    assert_eq!(bench.stop(SECOND).await, 0);
-    assert_eq!(bench.budget.used_bytes(), 0);
+    // As soon as one is full, and all of it at the end of the interval.
+    for publish_when_full in [true, false] {
+        let settings = WorkerSettings {
+            publish_when_full,
+            ..joined(1, None)
+        };
+        let (mut bench, calls) = Bench::start_joined(settings, all_delivered);
+        bench.push(0..20_000, 204);
+        bench.until(30 * SECOND).await;
+        let sent: Vec<_> = calls.lock().unwrap().concat();
+        let partial = sent.iter().filter(|lines| lines.len() != 49).count();
+        assert!(partial <= 1, "{partial} of {} are not full", sent.len());
+        let mut all = sent.concat();
+        all.sort_unstable();
+        assert_eq!(all, list(0..20_000));
+        assert_eq!(bench.told().len(), 20_000);
+        assert_eq!(bench.stop(SECOND).await, 0);
+        assert_eq!(bench.budget.used_bytes(), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]
