@@ -8,7 +8,7 @@ CARGO_FLAGS ?=
 
 # The parts of a target use the same build folder and would only wait for each other's lock.
 .NOTPARALLEL:
-.PHONY: help build check test crash backlog cost rate setup clean
+.PHONY: help build check test crash backlog cost bench setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -37,9 +37,11 @@ MESSAGES ?= 100000
 cost: setup ## what small messages cost with each setting: MESSAGES=100000
 	COST_MESSAGES=$(MESSAGES) cargo test $(CARGO_FLAGS) --test cost -- --nocapture
 
-rate: setup ## measures the queue on disk against the one in memory, as packaged
-	cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS)
-	RATE_PROGRAM=target/packaged/release/kinesis-edge cargo bench $(CARGO_FLAGS) --bench rate
+CASES ?=
+export BENCH_PROGRAM BENCH_RUNS
+bench: setup ## speed, memory and cost beside a bare subscriber, as packaged: CASES="fed linear"
+	$(if $(BENCH_PROGRAM),,cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS))
+	cargo bench $(CARGO_FLAGS) --bench bench -- $(CASES)
 
 setup: ## what the tests need: a broker, and a Python environment in target/test-python
 	tests/setup
