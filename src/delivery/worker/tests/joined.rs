@@ -21,11 +21,14 @@ fn joined(interval_s: u64, compression: Option<Compression>) -> WorkerSettings {
 /// The records of a call, as numbers, by Firehose record.
 type Lines = Vec<Vec<usize>>;
 
+/// What becomes of the Firehose records of a call, from its number and its lines.
+type Answers = dyn Fn(usize, &Lines) -> Vec<Outcome> + Send + Sync;
+
 /// A destination that notes what it is sent, and answers for each Firehose record as it is told.
 #[derive(Clone)]
 struct Lined {
     calls: Arc<Mutex<Vec<Lines>>>,
-    answer: Arc<dyn Fn(usize, &Lines) -> Vec<Outcome> + Send + Sync>,
+    answer: Arc<Answers>,
 }
 
 impl Destination for Lined {
