@@ -83,7 +83,7 @@ fn status(criterion: &mut Criterion) {
     ] {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut builder = DocumentBuilder::new(Shape::List, STATUS_MAX_BYTES);
+                let mut builder = DocumentBuilder::new(Shape::List, STATUS_MAX_BYTES, ids.len());
                 for id in &ids {
                     builder.add(black_box(id), verdict);
                 }
