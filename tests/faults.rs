@@ -33,11 +33,17 @@ const CELLS: [(f64, u32); 6] = [
 /// How many calls a fault lasts that lets nothing, or too little, through.
 const LASTING_CALLS: u64 = 4;
 
+/// How many calls a fault lasts that lets a quarter of them through, where a call has one record: a
+/// run of failures that long is likely, and the wait doubles with each.
+const UNLUCKY_CALLS: u64 = 8;
+
 /// One cell of the matrix: a stream with its faults.
 struct Cell {
     stream: String,
     faults: Faults,
     records: usize,
+    /// Whether each call has one record.
+    is_single: bool,
 }
 
 impl Cell {
@@ -64,12 +70,14 @@ impl Cell {
 
     /// Whether the faults have done their work. Where most calls of the last few records fail, the
     /// waits between them would grow and prove nothing more. Nor would they where each record has
-    /// calls of its own, once all were tried and some again.
+    /// calls of its own, once all were tried and some again, or most calls fail.
     fn is_over(&self, endpoint: &Endpoint, reported: usize) -> bool {
         let stats = endpoint.stats();
         let calls = stats.get(&self.stream).map_or(0, |stats| stats.calls);
+        let is_unlucky = self.is_single && self.faults.failing_share >= 0.5;
         reported >= self.records * 3 / 4
             || (self.lasts() && calls >= LASTING_CALLS)
+            || (is_unlucky && calls >= UNLUCKY_CALLS)
             || calls > self.records as u64
     }
 
@@ -123,6 +131,7 @@ async fn matrix(fault: CallFault, records: usize, given: &[(&str, &str)]) -> Vec
                 ..Faults::default()
             },
             records,
+            is_single: given == SINGLE,
         })
         .collect();
     for cell in &cells {
