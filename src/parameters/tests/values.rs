@@ -1,6 +1,6 @@
 //! The rows of the table outside MQTT, both directions of each.
 
-use regex::Regex;
+use regex_lite::Regex;
 
 use super::*;
 
