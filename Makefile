@@ -8,7 +8,7 @@ CARGO_FLAGS ?=
 
 # The parts of a target use the same build folder and would only wait for each other's lock.
 .NOTPARALLEL:
-.PHONY: help build check test crash backlog cost bench setup clean
+.PHONY: help build layout check test crash backlog cost bench setup clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ bench: setup ## speed, memory and cost beside a bare subscriber, as packaged: CA
 
 setup: ## what the tests need: a broker, and a Python environment in target/test-python
 	tests/setup
+
+layout: ## writes packaging/layout/used.ld anew (needs valgrind): what the packaged program keeps in memory
+	CARGO_PROFILE_RELEASE_STRIP=none cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS)
+	packaging/layout/record target/packaged/release/kinesis-edge
 
 clean: ## removes target, with the Python environment
 	cargo clean
