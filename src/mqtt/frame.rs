@@ -282,21 +282,9 @@ mod tests {
     use super::super::wire;
     use super::*;
     use proptest::prelude::*;
-    use std::sync::Arc;
 
     fn packet(protocol: Protocol, topic: &str, payload: &[u8], packet_id: u16) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        let topic: Arc<str> = topic.into();
-        wire::write_publish(
-            protocol,
-            &mut out,
-            &topic,
-            packet_id,
-            Bytes::copy_from_slice(payload),
-            false,
-        )
-        .unwrap();
-        out.to_vec()
+        wire::tests::publish(protocol, topic, packet_id, payload, false)
     }
 
     fn messages(framer: &mut Framer) -> Vec<(String, Vec<u8>, u16, Option<usize>)> {

@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -15,6 +14,7 @@ use super::error::ConnectError;
 use super::frame::Framer;
 use super::rest::Rest;
 use super::settings::Protocol;
+use super::unsent::Unsent;
 use super::wire;
 
 /// How long the broker may take to answer a ping or a subscription.
@@ -36,7 +36,7 @@ pub(super) struct Up {
     /// Cuts what was read.
     pub framer: Framer,
     /// Written and not sent yet.
-    pub out: BytesMut,
+    pub out: Unsent,
     /// Whether something was written that a TLS layer may still hold.
     unflushed: bool,
     /// When the broker accepted it.
@@ -86,7 +86,7 @@ impl Up {
             io: connection.io,
             protocol: connection.protocol,
             framer: connection.framer,
-            out: BytesMut::new(),
+            out: Unsent::default(),
             unflushed: false,
             keep_alive: Duration::from_secs(u64::from(keep_alive.max(1))),
             since: now,
@@ -190,12 +190,16 @@ impl Up {
 
     /// Ends the connection after what is written is sent.
     pub async fn goodbye(mut self, limit: Duration) {
-        if wire::write_disconnect(&mut self.out).is_err() {
+        if wire::write_disconnect(self.out.small()).is_err() {
             return;
         }
         let goodbye = async {
-            self.io.write_all(&self.out).await?;
-            self.io.shutdown().await
+            poll_fn(|cx| match self.poll_send(cx) {
+                Ok(()) if !self.out.is_empty() => Poll::Pending,
+                sent => Poll::Ready(sent),
+            })
+            .await?;
+            self.io.shutdown().await.map_err(ConnectError::from)
         };
         // Who does not listen to a goodbye cannot be helped.
         let _ = timeout(limit, goodbye).await;
@@ -227,12 +231,12 @@ impl Up {
         self.timer.as_mut().poll(cx).map(|()| Ok(Progress::Time))
     }
 
+    /// Sends what is written, as far as the connection takes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectError> {
         while !self.out.is_empty() {
-            match Pin::new(&mut self.io).poll_write(cx, &self.out) {
+            match self.out.poll_write(&mut self.io, cx) {
                 Poll::Ready(Ok(0)) => return Err(ConnectError::Closed),
-                Poll::Ready(Ok(sent)) => {
-                    self.out.advance(sent);
+                Poll::Ready(Ok(_)) => {
                     self.unflushed = true;
                     self.last_sent = Instant::now();
                 }
@@ -257,7 +261,7 @@ impl Up {
             return Err(ConnectError::Silent);
         }
         if self.ping_due() <= now {
-            wire::write_pingreq(&mut self.out)
+            wire::write_pingreq(self.out.small())
                 .map_err(|error| ConnectError::Protocol(error.to_string()))?;
             (self.last_sent, self.last_heard) = (now, now);
             self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);

@@ -20,6 +20,7 @@ mod retry;
 mod session;
 mod settings;
 mod tls;
+mod unsent;
 mod wire;
 
 pub use acks::AckToken;

@@ -177,14 +177,17 @@ impl Session {
         });
         while let Some((message, again)) = self.outbox.next_to_send() {
             // Of a size that fitted, so it can be written.
-            let _ = wire::write_publish(
+            let written = wire::write_publish_head(
                 up.protocol,
-                &mut up.out,
+                up.out.small(),
                 &message.topic,
                 message.packet_id,
-                message.payload.clone(),
+                message.payload.len(),
                 again && up.resumed,
             );
+            if written.is_ok() {
+                up.out.add(&message.payload);
+            }
         }
     }
 
@@ -229,7 +232,7 @@ impl Session {
                 up.protocol,
                 &self.settings.filters,
                 SUBSCRIBE_PACKET_ID,
-                &mut up.out,
+                up.out.small(),
             )
         } else {
             Ok(())
@@ -335,7 +338,7 @@ impl Session {
         }
         while let Some(packet_id) = self.acks.next_due() {
             // Four bytes into a growing buffer.
-            let _ = wire::write_puback(packet_id, &mut up.out);
+            let _ = wire::write_puback(packet_id, up.out.small());
         }
     }
 

@@ -1,8 +1,6 @@
 //! The packets of both protocol versions, through rumqttc's codec, in one shape.
 
-use std::sync::Arc;
-
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::v4;
 use rumqttc::mqttbytes::{Error as V4Error, QoS as V4QoS};
 use rumqttc::v5::mqttbytes::v5;
@@ -201,38 +199,45 @@ pub(super) fn write_subscribe(
     Ok(())
 }
 
-/// Publishes at QoS 1; at QoS 0 where the packet id is 0.
-pub(super) fn write_publish(
+/// All of a PUBLISH but its payload of `payload_bytes`, which goes behind it: at QoS 1, or at QoS 0 where
+/// the packet id is 0. By hand, since the codec would copy the payload.
+pub(super) fn write_publish_head(
     protocol: Protocol,
     out: &mut BytesMut,
-    topic: &Arc<str>,
+    topic: &str,
     packet_id: u16,
-    payload: Bytes,
+    payload_bytes: usize,
     duplicate: bool,
 ) -> Result<(), WriteError> {
-    match protocol {
-        Protocol::V311 => {
-            let qos = if packet_id == 0 {
-                V4QoS::AtMostOnce
-            } else {
-                V4QoS::AtLeastOnce
-            };
-            let mut publish = v4::Publish::from_bytes(topic.as_ref(), qos, payload);
-            publish.pkid = packet_id;
-            publish.dup = duplicate;
-            publish.write(out)?;
-        }
-        Protocol::V5 => {
-            let qos = if packet_id == 0 {
-                V5QoS::AtMostOnce
-            } else {
-                V5QoS::AtLeastOnce
-            };
-            let mut publish = v5::Publish::new(topic.as_ref(), qos, payload, None);
-            publish.pkid = packet_id;
-            publish.dup = duplicate;
-            publish.write(out)?;
-        }
+    const PUBLISH: u8 = 0x30;
+    const DUPLICATE: u8 = 0x08;
+    const AT_LEAST_ONCE: u8 = 0x02;
+    let topic_bytes = u16::try_from(topic.len())
+        .map_err(|_| WriteError(format!("a topic of {} bytes", topic.len())))?;
+    let with_id = packet_id != 0;
+    let id_bytes = if with_id { 2 } else { 0 };
+    let property_bytes = usize::from(protocol == Protocol::V5);
+    let remaining = 2 + topic.len() + id_bytes + property_bytes + payload_bytes;
+    if remaining > WRITE_MAX_BYTES {
+        return Err(WriteError(format!("{remaining} bytes")));
+    }
+    let duplicate = if duplicate { DUPLICATE } else { 0 };
+    let quality = if with_id { AT_LEAST_ONCE } else { 0 };
+    out.put_u8(PUBLISH | duplicate | quality);
+    let mut left = remaining;
+    while left >= 128 {
+        out.put_u8((left % 128) as u8 | 128);
+        left /= 128;
+    }
+    out.put_u8(left as u8);
+    out.put_u16(topic_bytes);
+    out.put_slice(topic.as_bytes());
+    if with_id {
+        out.put_u16(packet_id);
+    }
+    if protocol == Protocol::V5 {
+        // No properties.
+        out.put_u8(0);
     }
     Ok(())
 }
@@ -323,8 +328,76 @@ fn read_v5(mut frame: BytesMut) -> Result<Packet, String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    /// A whole PUBLISH as the codec writes it, to check ours against and for tests that are the broker.
+    pub(in crate::mqtt) fn publish(
+        protocol: Protocol,
+        topic: &str,
+        packet_id: u16,
+        payload: &[u8],
+        duplicate: bool,
+    ) -> Vec<u8> {
+        let payload = Bytes::copy_from_slice(payload);
+        let mut out = BytesMut::new();
+        match protocol {
+            Protocol::V311 => {
+                let qos = if packet_id == 0 {
+                    V4QoS::AtMostOnce
+                } else {
+                    V4QoS::AtLeastOnce
+                };
+                let mut publish = v4::Publish::from_bytes(topic, qos, payload);
+                publish.pkid = packet_id;
+                publish.dup = duplicate;
+                publish.write(&mut out).unwrap();
+            }
+            Protocol::V5 => {
+                let qos = if packet_id == 0 {
+                    V5QoS::AtMostOnce
+                } else {
+                    V5QoS::AtLeastOnce
+                };
+                let mut publish = v5::Publish::new(topic, qos, payload, None);
+                publish.pkid = packet_id;
+                publish.dup = duplicate;
+                publish.write(&mut out).unwrap();
+            }
+        }
+        out.to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn a_publish_is_what_the_codec_writes(
+            topic in "[a-z/]{1,200}",
+            packet_id in any::<u16>(),
+            bytes in prop_oneof![0..300_usize, 16_000..17_000_usize, 2_096_000..2_098_000_usize],
+            duplicate in any::<bool>(),
+            five in any::<bool>(),
+        ) {
+            let protocol = if five { Protocol::V5 } else { Protocol::V311 };
+            let payload = vec![b'x'; bytes];
+            let mut ours = BytesMut::new();
+            write_publish_head(protocol, &mut ours, &topic, packet_id, bytes, duplicate).unwrap();
+            ours.put_slice(&payload);
+            prop_assert!(ours == publish(protocol, &topic, packet_id, &payload, duplicate));
+        }
+    }
+
+    #[test]
+    fn what_mqtt_has_no_room_for_is_not_written() {
+        let mut out = BytesMut::new();
+        let long = "t".repeat(usize::from(u16::MAX) + 1);
+        assert!(write_publish_head(Protocol::V5, &mut out, &long, 1, 0, false).is_err());
+        let too_much = WRITE_MAX_BYTES - 5;
+        assert!(write_publish_head(Protocol::V5, &mut out, "t", 1, too_much, false).is_err());
+        assert!(out.is_empty());
+        assert!(write_publish_head(Protocol::V5, &mut out, "t", 1, too_much - 1, false).is_ok());
+    }
 
     #[test]
     fn what_both_versions_write_alike() {

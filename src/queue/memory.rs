@@ -8,6 +8,9 @@ use tokio::time::Instant;
 
 use super::{Record, Refusal};
 
+/// Places for waiting records that a stream keeps while it has none.
+const QUIET_PLACES: usize = 64;
+
 /// Records of one stream in the order they go out. A record taken out for a call stays counted
 /// until its outcome is final, so "in the queue" means waiting or in flight.
 #[derive(Debug)]
@@ -71,7 +74,6 @@ impl StreamQueue {
             .collect();
         self.waiting_bytes -= bytes_of(&records);
         self.in_flight += records.len();
-        self.give_back_spare_memory();
         records
     }
 
@@ -81,6 +83,10 @@ impl StreamQueue {
         for mut record in retry {
             record.detach();
             self.append(record);
+        }
+        if self.is_empty() {
+            // After a backlog, the places of its records would stay allocated for good, in every stream.
+            self.waiting.shrink_to(QUIET_PLACES);
         }
     }
 
@@ -154,14 +160,18 @@ impl StreamQueue {
             None => record.received,
         });
         self.waiting_bytes += record.data.len();
-        self.waiting.push_back(record);
-    }
-
-    /// After a backlog, the places of its records would stay allocated for good, in every stream.
-    fn give_back_spare_memory(&mut self) {
-        if self.waiting.capacity() > 512 && self.waiting.len() < self.waiting.capacity() / 8 {
-            self.waiting.shrink_to(self.waiting.capacity() / 4);
+        if self.waiting.len() == self.waiting.capacity() {
+            // Doubled, but not beyond what there can ever be.
+            let further = self.waiting.len().max(QUIET_PLACES);
+            let useful = self.queue_size.saturating_sub(self.waiting.len());
+            let further = if useful > 0 {
+                further.min(useful)
+            } else {
+                further
+            };
+            self.waiting.reserve_exact(further);
         }
+        self.waiting.push_back(record);
     }
 }
 
@@ -194,6 +204,21 @@ mod tests {
             .iter()
             .map(|r| r.id.as_str().parse().unwrap())
             .collect()
+    }
+
+    #[test]
+    fn places_are_no_more_than_needed_and_given_back() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut queue = StreamQueue::new(700);
+        for number in 0..700 {
+            let record = record(number, 1, Instant::now(), &budget);
+            assert!(queue.push(record).is_ok());
+        }
+        assert_eq!(queue.waiting.capacity(), 700);
+        let taken = queue.take(700);
+        assert_eq!(queue.waiting.capacity(), 700, "in use again at once");
+        queue.settle(taken.len(), Vec::new());
+        assert!(queue.waiting.capacity() <= QUIET_PLACES);
     }
 
     #[test]

@@ -133,18 +133,7 @@ fn fixed_header(bytes: &[u8]) -> Option<(usize, usize)> {
 
 /// A message on the topic `in`, as a 3.1.1 broker sends it.
 fn message(packet_id: u16, payload: &[u8]) -> Vec<u8> {
-    let mut out = BytesMut::new();
-    let payload = Bytes::copy_from_slice(payload);
-    wire::write_publish(
-        Protocol::V311,
-        &mut out,
-        &"in".into(),
-        packet_id,
-        payload,
-        false,
-    )
-    .unwrap();
-    out.to_vec()
+    wire::tests::publish(Protocol::V311, "in", packet_id, payload, false)
 }
 
 fn v311() -> ProtocolChoice {
