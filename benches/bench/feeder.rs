@@ -114,7 +114,20 @@ impl Client {
         let before = self.acknowledged;
         let count = numbers.end - numbers.start;
         let (mut sent, mut message) = (0, Vec::new());
+        let (mut known, mut known_since) = (0, begun);
         while !self.is_done(before + count, numbers.end) {
+            let now_known = self.known();
+            if now_known != known {
+                (known, known_since) = (now_known, Instant::now());
+            } else if known_since.elapsed() > PATIENCE {
+                return Err(io::Error::other(format!(
+                    "{} of {} are acknowledged and {} of {} reported, and nothing comes any more",
+                    self.acknowledged - before,
+                    count,
+                    known - self.acknowledged,
+                    numbers.end
+                )));
+            }
             let sent_before = sent;
             while sent < count
                 && sent - (self.acknowledged - before) < self.window
@@ -185,6 +198,12 @@ impl Client {
         let counted = self.statuses.as_ref();
         self.acknowledged >= acknowledged
             && counted.is_none_or(|counted| counted.delivered.count() >= statuses)
+    }
+
+    /// Acknowledgements and statuses that have come.
+    fn known(&self) -> u64 {
+        let statuses = self.statuses.as_ref();
+        self.acknowledged + statuses.map_or(0, |counted| counted.delivered.count())
     }
 
     fn publish(&mut self, message: &[u8]) {

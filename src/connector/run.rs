@@ -43,10 +43,14 @@ impl<D: Destination> Connector<D> {
         self.start_workers();
         self.service_manager.ready();
         loop {
-            self.hand_over_statuses();
+            if self.hand_over_statuses() {
+                congested_since = None;
+            }
             let now = Instant::now();
             let congested = self.is_congested(&mut congested_since, now);
             self.session.hold_acknowledgements(congested);
+            let is_stuck = !congested && self.statuses.is_congested();
+            self.statuses.set_taken(self.session.is_up() && !is_stuck);
             if !self.burial.is_under_way()
                 && let Some(too_large) = self.intake.next_too_large()
             {
@@ -142,8 +146,9 @@ impl<D: Destination> Connector<D> {
         }
     }
 
-    /// Gives the session as many status documents as it takes.
-    fn hand_over_statuses(&mut self) {
+    /// Gives the session as many status documents as it takes. Whether that was any.
+    fn hand_over_statuses(&mut self) -> bool {
+        let mut any = false;
         while self.session.can_publish()
             && let Some(document) = self.statuses.pop()
         {
@@ -155,7 +160,9 @@ impl<D: Destination> Connector<D> {
                     "the broker takes no message as long as this status document; it is dropped"
                 );
             }
+            any = true;
         }
+        any
     }
 
     /// Whether acknowledgements are to be held back, since statuses wait for the broker.
@@ -179,6 +186,8 @@ impl<D: Destination> Connector<D> {
         self.deadline.send_replace(Some(deadline));
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
+        // In the time that is left, records come before their statuses.
+        self.statuses.set_taken(false);
         if self.burial.is_under_way() {
             let done = timeout(LAST_SYNC, self.burial.done()).await;
             // Where its letter is not written by now, it is left to the broker, or rejected if none has it.

@@ -27,7 +27,7 @@ use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
 use crate::parameters::RateLimits;
 use crate::queue::{Charge, Record, Stream};
-use crate::status::{Publisher, Verdict};
+use crate::status::{Expected, Publisher, Verdict};
 
 /// Calls with batches that one stream has under way at a time, at most: at 50 ms for a call, half a
 /// million records a second need 50.
@@ -42,6 +42,9 @@ pub const PARALLEL_CALLS: usize = 64;
 
 /// Shortest time between two looks for expired records.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long calls wait before they look again whether their statuses have room.
+const STATUSES_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long a stop waits for letters that are on their way to the disk.
 const LAST_LETTERS: Duration = Duration::from_secs(2);
@@ -110,6 +113,8 @@ pub struct Worker<D> {
     paying: Option<Payment>,
     /// What was paid for and not sent yet.
     paid: Option<Plan>,
+    /// When to look again whether the statuses of a call that is due have room.
+    statuses_due: Option<Instant>,
     /// Calls under way.
     calls: JoinSet<Result<Vec<Outcome>, CallError>>,
     /// Their records: kept here, so that not even a panic inside a call loses them.
@@ -131,6 +136,8 @@ struct Flight {
     groups: Option<Vec<Group>>,
     /// The back-off's generation at its start.
     generation: u64,
+    /// Room for its statuses.
+    _expected: Expected,
     /// Held until it ends; the first call of a stream needs none, so no stream waits for another.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -162,6 +169,7 @@ impl<D: Destination> Worker<D> {
             pace,
             paying: None,
             paid: None,
+            statuses_due: None,
             calls: JoinSet::new(),
             in_flight: HashMap::new(),
             burials: Burials::new(context.dead_letters.clone(), stream.arn.clone()),
@@ -269,14 +277,23 @@ impl<D: Destination> Worker<D> {
             None
         };
         drop(queue);
-        [self.schedule.ends(), backoff, expiry, refill, deadline]
-            .into_iter()
-            .flatten()
-            .min()
+        let schedule = self.schedule.ends();
+        [
+            schedule,
+            backoff,
+            expiry,
+            refill,
+            self.statuses_due,
+            deadline,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Starts every call that is due and allowed.
     fn start_calls(&mut self, now: Instant) {
+        self.statuses_due = None;
         // What is on its way from disk counts neither here nor there; it is here in a moment.
         while !self.refill.is_loading() {
             self.refill.give_back_when_due(&self.stream, now);
@@ -308,6 +325,12 @@ impl<D: Destination> Worker<D> {
                 planned.without_rest()
             };
             if planned.batch.records == 0 {
+                return;
+            }
+            let is_first = self.in_flight.is_empty();
+            let statuses = &self.context.statuses;
+            if !statuses.has_room_for(planned.batch.records, is_first) {
+                self.statuses_due = Some(now + STATUSES_PAUSE);
                 return;
             }
             // None to be had: it is tried again when a call of this stream ends.
@@ -357,12 +380,14 @@ impl<D: Destination> Worker<D> {
             destination.put_batch(&stream.arn, data).await
         });
         let generation = self.backoff.generation();
+        let expected = self.context.statuses.expect(records.len());
         self.in_flight.insert(
             call.id(),
             Flight {
                 records,
                 groups,
                 generation,
+                _expected: expected,
                 _permit: permit,
             },
         );
@@ -378,6 +403,7 @@ impl<D: Destination> Worker<D> {
             records,
             groups,
             generation,
+            _expected,
             _permit,
         }) = self.in_flight.remove(&id)
         else {

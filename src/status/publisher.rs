@@ -2,15 +2,20 @@
 //!
 //! It is bounded: while the broker does not take documents they wait here, and beyond the bound
 //! the oldest go, counted and logged. Before that happens the backlog is *congested*, upon which
-//! intake holds its acknowledgements back, so a broker that merely reads slowly loses nothing.
+//! intake holds its acknowledgements back; and as long as the broker takes documents at all, calls whose
+//! statuses would find no room wait. So a broker that merely reads slowly loses nothing, and one that is
+//! gone, or stuck, does not keep records from their destination.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use super::{Document, DocumentBuilder, Shape, Verdict};
+
+/// What a status takes, in bytes, until there was one: an id, a record id of Amazon's, and the JSON around.
+const USUAL_STATUS_BYTES: usize = 350;
 
 /// How documents are written and how many may wait.
 #[derive(Debug, Clone, Copy)]
@@ -41,9 +46,30 @@ struct Inner {
     backlog: Mutex<Backlog>,
     /// Rung when a document came in.
     arrived: Notify,
+    /// Whether the broker takes documents, if slowly.
+    taken: AtomicBool,
+    /// Statuses that calls under way will bring.
+    expected: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+/// Statuses that a call will bring: room is kept for them until this goes.
+#[derive(Debug)]
+pub struct Expected {
+    /// Where they will go.
+    inner: Arc<Inner>,
+    /// How many.
+    statuses: usize,
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.inner
+            .expected
+            .fetch_sub(self.statuses, Ordering::Relaxed);
+    }
+}
+
+#[derive(Debug)]
 struct Backlog {
     /// Oldest first.
     documents: VecDeque<Document>,
@@ -53,6 +79,8 @@ struct Backlog {
     dropped: usize,
     /// Whether the last document that came in pushed another out: a change is logged once.
     overflowing: bool,
+    /// What a status took in the last document, in bytes.
+    status_bytes: usize,
 }
 
 impl Publisher {
@@ -62,8 +90,16 @@ impl Publisher {
             inner: Arc::new(Inner {
                 settings,
                 broker_max_bytes: AtomicUsize::new(usize::MAX),
-                backlog: Mutex::default(),
+                backlog: Mutex::new(Backlog {
+                    documents: VecDeque::new(),
+                    bytes: 0,
+                    dropped: 0,
+                    overflowing: false,
+                    status_bytes: USUAL_STATUS_BYTES,
+                }),
                 arrived: Notify::new(),
+                taken: AtomicBool::new(false),
+                expected: AtomicUsize::new(0),
             }),
         }
     }
@@ -96,6 +132,7 @@ impl Publisher {
         let mut dropped = 0;
         for document in documents {
             backlog.bytes += document.cost_bytes();
+            backlog.status_bytes = document.cost_bytes() / document.statuses.max(1);
             backlog.documents.push_back(document);
             while backlog.bytes > self.inner.settings.backlog_max_bytes {
                 let Some(oldest) = backlog.documents.pop_front() else {
@@ -132,6 +169,39 @@ impl Publisher {
     /// Whether so much waits that new requests should be held back.
     pub fn is_congested(&self) -> bool {
         self.backlog().bytes > self.inner.settings.backlog_max_bytes / 2
+    }
+
+    /// Tells whether the broker takes documents, if slowly. Until told, it does not.
+    pub fn set_taken(&self, taken: bool) {
+        self.inner.taken.store(taken, Ordering::Relaxed);
+    }
+
+    /// Keeps room for the statuses of a call.
+    pub fn expect(&self, statuses: usize) -> Expected {
+        self.inner.expected.fetch_add(statuses, Ordering::Relaxed);
+        Expected {
+            inner: Arc::clone(&self.inner),
+            statuses,
+        }
+    }
+
+    /// Whether a call with this many records may begin: there is room for its statuses beside those that
+    /// wait or are expected, or there is no hope of any. `first` says that its stream has no other under way:
+    /// such a call waits for statuses that are there, but not for those of other streams' calls.
+    pub fn has_room_for(&self, statuses: usize, first: bool) -> bool {
+        if !self.inner.taken.load(Ordering::Relaxed) {
+            return true;
+        }
+        let backlog = self.backlog();
+        let most = self.inner.settings.backlog_max_bytes;
+        if first {
+            return backlog.bytes <= most / 2;
+        }
+        let expected = self.inner.expected.load(Ordering::Relaxed) + statuses;
+        backlog
+            .bytes
+            .saturating_add(expected.saturating_mul(backlog.status_bytes))
+            <= most
     }
 
     /// Whether no document waits.
@@ -203,6 +273,29 @@ mod tests {
         assert_eq!(publisher.waiting() + publisher.dropped(), 10_000);
         let first = publisher.pop().unwrap();
         assert!(!first.json.windows(7).any(|part| part == b"\"id\":\"0\""));
+    }
+
+    #[test]
+    fn calls_wait_for_room_as_long_as_the_broker_takes_anything() {
+        let publisher = publisher(10_000);
+        let usual = 10_000 / USUAL_STATUS_BYTES;
+        assert!(
+            publisher.has_room_for(usual + 1, false),
+            "nobody to wait for"
+        );
+        publisher.set_taken(true);
+        assert!(publisher.has_room_for(usual, false));
+        let expected = publisher.expect(usual);
+        assert!(!publisher.has_room_for(1, false));
+        assert!(publisher.has_room_for(1, true), "another stream's first");
+        drop(expected);
+        assert!(publisher.has_room_for(usual, false));
+        while !publisher.is_congested() {
+            publisher.publish([success("1")]);
+        }
+        assert!(!publisher.has_room_for(1, true));
+        publisher.set_taken(false);
+        assert!(publisher.has_room_for(1, true));
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod joined;
 mod letters;
 mod on_disk;
 mod property;
+mod statuses;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -179,6 +180,14 @@ fn settings(interval_s: u64) -> WorkerSettings {
     }
 }
 
+fn publisher(backlog_max_bytes: usize) -> Publisher {
+    Publisher::new(PublisherSettings {
+        shape: Shape::List,
+        document_max_bytes: 120_000,
+        backlog_max_bytes,
+    })
+}
+
 /// A worker at work, its queue and its statuses.
 struct Bench {
     stream: Arc<Stream>,
@@ -215,10 +224,44 @@ impl Bench {
         Self::start_to(memory_bytes, settings, dead_letters, fake, seen)
     }
 
+    /// The same with this much room for statuses that wait.
+    fn start_reporting(
+        backlog_max_bytes: usize,
+        settings: WorkerSettings,
+        script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
+    ) -> Self {
+        let fake = Fake {
+            script: Arc::new(script),
+            seen: Arc::default(),
+        };
+        let seen = Arc::clone(&fake.seen);
+        let statuses = publisher(backlog_max_bytes);
+        Self::start_all(usize::MAX, settings, None, statuses, fake, seen)
+    }
+
     fn start_to(
         memory_bytes: usize,
         settings: WorkerSettings,
         dead_letters: Option<DeadLetters>,
+        destination: impl Destination,
+        seen: Arc<Mutex<Seen>>,
+    ) -> Self {
+        let statuses = publisher(usize::MAX);
+        Self::start_all(
+            memory_bytes,
+            settings,
+            dead_letters,
+            statuses,
+            destination,
+            seen,
+        )
+    }
+
+    fn start_all(
+        memory_bytes: usize,
+        settings: WorkerSettings,
+        dead_letters: Option<DeadLetters>,
+        statuses: Publisher,
         destination: impl Destination,
         seen: Arc<Mutex<Seen>>,
     ) -> Self {
@@ -230,11 +273,6 @@ impl Bench {
         let stream = Arc::new(match &disk {
             None => Stream::new(arn, 100_000, budget.share()),
             Some(disk) => Stream::on_disk(arn.clone(), disk.queue.stream(&arn), budget.share()),
-        });
-        let statuses = Publisher::new(PublisherSettings {
-            shape: Shape::List,
-            document_max_bytes: 120_000,
-            backlog_max_bytes: usize::MAX,
         });
         let (deadline, told) = watch::channel(None);
         let context = WorkerContext {
