@@ -29,16 +29,16 @@ use crate::parameters::RateLimits;
 use crate::queue::{Charge, Record, Stream};
 use crate::status::{Expected, Publisher, Verdict};
 
-/// Calls with batches that one stream has under way at a time, at most: at 50 ms for a call, half a
-/// million records a second need 50.
-const PARALLEL_BATCHES: usize = 64;
+/// Calls with batches that one stream has under way at a time, at most: at 50 ms for a call, a million
+/// records a second need 100.
+const PARALLEL_BATCHES: usize = 128;
 
 /// Calls with single records that one stream has under way at a time, at most.
 const PARALLEL_RECORDS: usize = 64;
 
 /// Calls that all streams together have under way beside one for each. Each is a connection:
 /// files and memory that a small device has few of.
-pub const PARALLEL_CALLS: usize = 64;
+pub const PARALLEL_CALLS: usize = 128;
 
 /// Shortest time between two looks for expired records.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(1);

@@ -64,13 +64,13 @@ pub fn large(context: &Context, results: &mut Results) {
 /// The settings of the runs that are compared for their latency: what is on its way for 50 ms has to
 /// be held, which is more than the default queue size at these rates.
 pub const ROOM: [(&str, &str); 2] = [
-    ("DELIVERY_STREAM_QUEUE_SIZE", "60000"),
-    ("MEMORY_SIZE", "131072"),
+    ("DELIVERY_STREAM_QUEUE_SIZE", "80000"),
+    ("MEMORY_SIZE", "262144"),
 ];
 
 /// Who is measured with a slow endpoint.
-pub const SLOW: &str = "kinesis-edge, 50 ms, queue size 60,000";
-pub const NOT_SLOW: &str = "kinesis-edge, 0 ms, queue size 60,000";
+pub const SLOW: &str = "kinesis-edge, 50 ms, queue size 80,000";
+pub const NOT_SLOW: &str = "kinesis-edge, 0 ms, queue size 80,000";
 pub const SLOW_DEFAULT: &str = "kinesis-edge, 50 ms, default queue size";
 
 /// With 50 ms of endpoint latency, and without.

@@ -25,7 +25,7 @@ pub const SIZES: [usize; 4] = [100, 1_000, 100_000, 1_000_000];
 pub const BYTES_BOUND: usize = 100_000;
 
 /// Bytes of records that go through for a figure, at the most.
-const BYTES: usize = 300_000_000;
+const BYTES: usize = 1_200_000_000;
 
 /// Records that go through for a figure, at the most: full batches of all streams.
 const RECORDS: usize = 400_000;
