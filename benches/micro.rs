@@ -3,8 +3,10 @@
 
 use std::hint::black_box;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use bytes::Bytes;
+use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use kinesis_edge::batch::{self, BATCH_MAX_RECORDS, BatchLimits};
+use kinesis_edge::destination::request_body;
 use kinesis_edge::request::{Decoder, Topics};
 use kinesis_edge::status::{DocumentBuilder, Shape, Verdict};
 
@@ -59,6 +61,26 @@ fn cut_batch(criterion: &mut Criterion) {
     group.finish();
 }
 
+fn encode(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("encode");
+    for bytes in SIZES {
+        // A full call: of records, or of bytes.
+        let sizes = vec![bytes; BATCH_MAX_RECORDS];
+        let limits = BatchLimits::of_service("telemetry".len());
+        let batch = batch::next(sizes.into_iter(), limits);
+        let records = vec![Bytes::from(vec![b'x'; bytes]); batch.records];
+        group.throughput(Throughput::Bytes((batch.records * bytes) as u64));
+        group.bench_function(BenchmarkId::new("request body", bytes), |bencher| {
+            bencher.iter_batched(
+                || records.clone(),
+                |records| request_body(black_box("telemetry"), records),
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
 fn status(criterion: &mut Criterion) {
     let ids: Vec<String> = (0..BATCH_MAX_RECORDS)
         .map(|number| format!("{number:012}"))
@@ -94,5 +116,5 @@ fn status(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(steps, decode, cut_batch, status);
+criterion_group!(steps, decode, cut_batch, encode, status);
 criterion_main!(steps);

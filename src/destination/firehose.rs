@@ -27,7 +27,7 @@ use aws_smithy_http_client::Builder as HttpClient;
 use bytes::Bytes;
 
 use answer::outcomes;
-use body::request_body;
+pub use body::request_body;
 use carrier::Carrier;
 
 use super::classify::is_retryable;

@@ -10,7 +10,7 @@ use std::future::Future;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub use firehose::{Firehose, FirehoseSettings};
+pub use firehose::{Firehose, FirehoseSettings, request_body};
 
 use crate::arn::DeliveryStreamArn;
 use crate::json_text;

@@ -10,7 +10,7 @@ use crate::json_text;
 
 /// Writes `{"DeliveryStreamName":…,"Records":[{"Data":…},…]}` with the records in base64. Each record is let go of once
 /// it is written.
-pub(super) fn request_body(stream_name: &str, records: Vec<Bytes>) -> Bytes {
+pub fn request_body(stream_name: &str, records: Vec<Bytes>) -> Bytes {
     let bytes = records
         .iter()
         .map(|data| batch::body_bytes(data.len()))
