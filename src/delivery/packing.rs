@@ -207,3 +207,29 @@ pub(super) fn spread(outcomes: Vec<Outcome>, groups: Option<&[Group]>) -> Vec<Ou
     each.flat_map(|(outcome, group)| std::iter::repeat_n(outcome, group.requests))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::delimiter::Delimiter;
+
+    /// What was paid for by the Firehose record is not exceeded where other records wait by now.
+    #[test]
+    fn a_call_stays_within_what_it_was_to_carry() {
+        let aggregation = Aggregation {
+            delimiter: Delimiter::NEWLINE,
+            max_bytes: 5120,
+            compression: None,
+        };
+        let joining = Joining::new(aggregation, 5000, &RateLimits::default());
+        let packing = Packing::new(BatchLimits::of_service(1), Some(joining));
+        let small = vec![Bytes::from_static(&[b'x'; 100]); 20];
+        let plan = packing.plan(small.iter());
+        assert_eq!((plan.firehose_records(), plan.batch.records), (1, 20));
+        let large = vec![Bytes::from_static(&[b'x'; 3000]); 20];
+        let again = packing.plan_within(large.iter(), &plan);
+        assert_eq!((again.firehose_records(), again.batch.records), (1, 1));
+        let again = packing.plan_within(small[..7].iter(), &plan);
+        assert_eq!((again.firehose_records(), again.batch.records), (1, 7));
+    }
+}

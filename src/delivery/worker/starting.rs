@@ -1,0 +1,119 @@
+//! The beginning of calls: which are due and allowed, and what they carry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::{Flight, Worker};
+use crate::aggregate::Plan;
+use crate::delivery::refill;
+use crate::destination::Destination;
+
+/// How long calls wait before they look again whether their statuses have room.
+const STATUSES_PAUSE: Duration = Duration::from_millis(5);
+
+impl<D: Destination> Worker<D> {
+    /// Starts every call that is due and allowed.
+    pub(super) fn start_calls(&mut self, now: Instant) {
+        self.statuses_due = None;
+        // What is on its way from disk counts neither here nor there; it is here in a moment.
+        while !self.refill.is_loading() {
+            self.refill.give_back_when_due(&self.stream, now);
+            let queue = self.stream.queue();
+            let on_disk = self.stream.unread() + self.refill.held_back();
+            self.schedule.observe(queue.waiting() + on_disk, now);
+            let planned = self.packing.plan(queue.waiting_data());
+            let expected = refill::expected(&self.stream, &queue, planned.batch, &self.packing);
+            drop(queue);
+            let allowed = self.parallel.allowed(self.backoff.is_probing());
+            let free = allowed.saturating_sub(self.in_flight.len());
+            if expected.records == 0
+                || !self.schedule.is_due(expected)
+                || self.backoff.until(now).is_some()
+                || free == 0
+                || self.paying.is_some()
+            {
+                return;
+            }
+            if expected != planned.batch && self.refill.not_before(now).is_none() {
+                let records = self.packing.records_of(free);
+                self.refill
+                    .start(&self.stream, records, planned.batch.records);
+                return;
+            }
+            let planned = if self.schedule.is_all_due() && self.stream.unread() == 0 {
+                planned
+            } else {
+                planned.without_rest()
+            };
+            if planned.batch.records == 0 {
+                return;
+            }
+            let is_first = self.in_flight.is_empty();
+            let statuses = &self.context.statuses;
+            if !statuses.has_room_for(planned.batch.records, is_first) {
+                self.statuses_due = Some(now + STATUSES_PAUSE);
+                return;
+            }
+            // None to be had: it is tried again when a call of this stream ends.
+            let Some(permit) = self.permit() else { return };
+            let plan = if !self.pace.is_limited() {
+                planned
+            } else if let Some(paid) = self.paid.take() {
+                paid
+            } else {
+                let pace = self.pace.clone();
+                self.paying = Some(Box::pin(async move {
+                    pace.pay(planned.firehose_records(), planned.batch.data_bytes)
+                        .await;
+                    planned
+                }));
+                return;
+            };
+            self.start_call(&plan, permit);
+        }
+    }
+
+    /// Leave for another call: the first of a stream has it always.
+    fn permit(&self) -> Option<Option<OwnedSemaphorePermit>> {
+        if self.in_flight.is_empty() {
+            return Some(None);
+        }
+        let permits = Arc::clone(&self.context.settings.parallel_calls);
+        permits.try_acquire_owned().ok().map(Some)
+    }
+
+    fn start_call(&mut self, plan: &Plan, permit: Option<OwnedSemaphorePermit>) {
+        let mut queue = self.stream.queue();
+        // Expiry or drop-oldest may have shortened the queue since.
+        let Plan { batch, groups } = self.packing.plan_within(queue.waiting_data(), plan);
+        let mut records = queue.take(batch.records);
+        drop(queue);
+        self.schedule.sent(records.len());
+        let cargo = self.packing.load(&mut records, groups.as_deref());
+        let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
+        let single = self.context.settings.publish_interval.is_zero();
+        let call = self.calls.spawn(async move {
+            let data = cargo.into_data().await?;
+            if single && let [record] = data.as_slice() {
+                let outcome = destination.put_record(&stream.arn, record.clone()).await?;
+                return Ok(vec![outcome]);
+            }
+            destination.put_batch(&stream.arn, data).await
+        });
+        let generation = self.backoff.generation();
+        let expected = self.context.statuses.expect(records.len());
+        self.in_flight.insert(
+            call.id(),
+            Flight {
+                records,
+                groups,
+                generation,
+                _expected: expected,
+                _permit: permit,
+            },
+        );
+    }
+}
