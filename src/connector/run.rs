@@ -12,6 +12,7 @@ use crate::destination::Destination;
 use crate::intake::TooLarge;
 use crate::mqtt::{Event, Message};
 use crate::queue::disk::DiskQueue;
+use crate::status::Room;
 
 /// How often idle streams are looked for, where the service manager does not ask for more.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -49,8 +50,6 @@ impl<D: Destination> Connector<D> {
             let now = Instant::now();
             let congested = self.is_congested(&mut congested_since, now);
             self.session.hold_acknowledgements(congested);
-            let is_stuck = !congested && self.statuses.is_congested();
-            self.statuses.set_taken(self.session.is_up() && !is_stuck);
             if !self.burial.is_under_way()
                 && let Some(too_large) = self.intake.next_too_large()
             {
@@ -58,6 +57,14 @@ impl<D: Destination> Connector<D> {
             }
             let is_choked = self.intake.is_choked() || self.burial.is_under_way();
             self.session.pause_reading(is_choked);
+            let is_stuck = !congested && self.statuses.is_congested();
+            self.statuses
+                .set_room(match (self.session.is_up(), is_stuck, is_choked) {
+                    (true, false, false) => Room::Usual,
+                    // While nothing is read, the broker's acknowledgements are not either: calls make room.
+                    (true, false, true) => Room::Reserve,
+                    _ => Room::NoMatter,
+                });
             let wake_at = if congested {
                 next_housekeeping.min(now + CONGESTION_CHECK)
             } else {
@@ -187,7 +194,7 @@ impl<D: Destination> Connector<D> {
         self.session.hold_acknowledgements(false);
         self.session.pause_reading(false);
         // In the time that is left, records come before their statuses.
-        self.statuses.set_taken(false);
+        self.statuses.set_room(Room::NoMatter);
         if self.burial.is_under_way() {
             let done = timeout(LAST_SYNC, self.burial.done()).await;
             // Where its letter is not written by now, it is left to the broker, or rejected if none has it.

@@ -5,4 +5,4 @@ mod document;
 mod publisher;
 
 pub use document::{Document, DocumentBuilder, Shape, Verdict};
-pub use publisher::{Expected, Publisher, PublisherSettings};
+pub use publisher::{Expected, Publisher, PublisherSettings, Room};

@@ -7,7 +7,7 @@
 //! gone, or stuck, does not keep records from their destination.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -46,10 +46,21 @@ struct Inner {
     backlog: Mutex<Backlog>,
     /// Rung when a document came in.
     arrived: Notify,
-    /// Whether the broker takes documents, if slowly.
-    taken: AtomicBool,
+    /// Up to which bytes calls find room for their statuses.
+    room_bytes: AtomicUsize,
     /// Statuses that calls under way will bring.
     expected: AtomicUsize,
+}
+
+/// How much of the backlog is for the statuses of calls that are to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Three quarters, while the broker takes documents, if slowly.
+    Usual,
+    /// All of it, while calls have to make room in memory before it can be heard that the broker takes any.
+    Reserve,
+    /// Calls begin whatever becomes of their statuses: the broker is away or takes none.
+    NoMatter,
 }
 
 /// Statuses that a call will bring: room is kept for them until this goes.
@@ -98,7 +109,7 @@ impl Publisher {
                     status_bytes: USUAL_STATUS_BYTES,
                 }),
                 arrived: Notify::new(),
-                taken: AtomicBool::new(false),
+                room_bytes: AtomicUsize::new(usize::MAX),
                 expected: AtomicUsize::new(0),
             }),
         }
@@ -171,9 +182,15 @@ impl Publisher {
         self.backlog().bytes > self.inner.settings.backlog_max_bytes / 2
     }
 
-    /// Tells whether the broker takes documents, if slowly. Until told, it does not.
-    pub fn set_taken(&self, taken: bool) {
-        self.inner.taken.store(taken, Ordering::Relaxed);
+    /// Tells how much room calls may use. Until told, it does not matter.
+    pub fn set_room(&self, room: Room) {
+        let most = self.inner.settings.backlog_max_bytes;
+        let bytes = match room {
+            Room::Usual => most / 4 * 3,
+            Room::Reserve => most,
+            Room::NoMatter => usize::MAX,
+        };
+        self.inner.room_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Keeps room for the statuses of a call.
@@ -186,22 +203,24 @@ impl Publisher {
     }
 
     /// Whether a call with this many records may begin: there is room for its statuses beside those that
-    /// wait or are expected, or there is no hope of any. `first` says that its stream has no other under way:
-    /// such a call waits for statuses that are there, but not for those of other streams' calls.
+    /// wait or are expected. `first` says that its stream has no other under way: such a call does not wait for
+    /// other streams' calls, and only while the backlog is congested.
     pub fn has_room_for(&self, statuses: usize, first: bool) -> bool {
-        if !self.inner.taken.load(Ordering::Relaxed) {
+        let room = self.inner.room_bytes.load(Ordering::Relaxed);
+        if room == usize::MAX {
             return true;
         }
         let backlog = self.backlog();
-        let most = self.inner.settings.backlog_max_bytes;
-        if first {
-            return backlog.bytes <= most / 2;
-        }
-        let expected = self.inner.expected.load(Ordering::Relaxed) + statuses;
-        backlog
-            .bytes
-            .saturating_add(expected.saturating_mul(backlog.status_bytes))
-            <= most
+        let expected = if first {
+            if backlog.bytes <= self.inner.settings.backlog_max_bytes / 2 {
+                return true;
+            }
+            0
+        } else {
+            self.inner.expected.load(Ordering::Relaxed)
+        };
+        let further = (expected + statuses).saturating_mul(backlog.status_bytes);
+        backlog.bytes.saturating_add(further) <= room
     }
 
     /// Whether no document waits.
@@ -278,24 +297,25 @@ mod tests {
     #[test]
     fn calls_wait_for_room_as_long_as_the_broker_takes_anything() {
         let publisher = publisher(10_000);
-        let usual = 10_000 / USUAL_STATUS_BYTES;
-        assert!(
-            publisher.has_room_for(usual + 1, false),
-            "nobody to wait for"
-        );
-        publisher.set_taken(true);
-        assert!(publisher.has_room_for(usual, false));
+        let all = 10_000 / USUAL_STATUS_BYTES;
+        let usual = all / 4 * 3;
+        assert!(publisher.has_room_for(all + 1, false), "nobody to wait for");
+        publisher.set_room(Room::Usual);
+        assert!(publisher.has_room_for(usual, false) && !publisher.has_room_for(all, false));
         let expected = publisher.expect(usual);
         assert!(!publisher.has_room_for(1, false));
         assert!(publisher.has_room_for(1, true), "another stream's first");
+        publisher.set_room(Room::Reserve);
+        assert!(publisher.has_room_for(all - usual, false));
         drop(expected);
-        assert!(publisher.has_room_for(usual, false));
-        while !publisher.is_congested() {
+        assert!(publisher.has_room_for(all, false));
+        while publisher.backlog().bytes < 9_000 {
             publisher.publish([success("1")]);
         }
-        assert!(!publisher.has_room_for(1, true));
-        publisher.set_taken(false);
-        assert!(publisher.has_room_for(1, true));
+        assert_eq!(publisher.dropped(), 0);
+        assert!(!publisher.has_room_for(1000, true) && !publisher.has_room_for(1000, false));
+        publisher.set_room(Room::NoMatter);
+        assert!(publisher.has_room_for(1000, true));
     }
 
     #[test]

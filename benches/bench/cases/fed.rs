@@ -65,7 +65,7 @@ pub fn large(context: &Context, results: &mut Results) {
 /// be held, which is more than the default queue size at these rates.
 pub const ROOM: [(&str, &str); 2] = [
     ("DELIVERY_STREAM_QUEUE_SIZE", "80000"),
-    ("MEMORY_SIZE", "262144"),
+    ("MEMORY_SIZE", "393216"),
 ];
 
 /// Who is measured with a slow endpoint.

@@ -1,6 +1,7 @@
 //! Delivery and a broker that takes statuses slowly, or not at all.
 
 use super::*;
+use crate::status::Room;
 
 /// Room for the statuses of some batches.
 const BACKLOG_BYTES: usize = 600_000;
@@ -15,7 +16,7 @@ fn bench() -> Bench {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_takes_statuses_slowly_gets_them_all() {
     let mut bench = bench();
-    bench.statuses.set_taken(true);
+    bench.statuses.set_room(Room::Usual);
     bench.push(0..RECORDS, 20);
     bench.until(60 * SECOND).await;
     let held_back = bench.stream.queue().waiting();
@@ -40,10 +41,10 @@ async fn a_broker_that_takes_statuses_slowly_gets_them_all() {
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_takes_none_does_not_keep_records_from_their_destination() {
     let mut bench = bench();
-    bench.statuses.set_taken(true);
+    bench.statuses.set_room(Room::Usual);
     bench.push(0..RECORDS, 20);
     bench.until(60 * SECOND).await;
-    bench.statuses.set_taken(false);
+    bench.statuses.set_room(Room::NoMatter);
     bench.until(120 * SECOND).await;
     assert!(bench.stream.is_empty());
     assert!(bench.statuses.dropped() > 0);

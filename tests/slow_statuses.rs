@@ -1,0 +1,146 @@
+//! Promise 1 with a broker that has much to deliver and takes statuses slowly: delivery and
+//! acknowledgements wait for it, and none is dropped. The broker is a few lines of MQTT 3.1.1.
+
+#![cfg(feature = "local")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use common::{ConnectorProcess, PATIENCE, STREAM, endpoint};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
+
+/// Requests that stand before the broker's door; their statuses are several times what may wait.
+const REQUESTS: usize = 20_000;
+
+/// Messages that the broker has under way to the connector.
+const WINDOW: usize = 500;
+
+/// How long the broker takes over a document of statuses.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What the broker learned of the requests: how often each was acknowledged, and its statuses.
+#[derive(Default)]
+struct Learned {
+    acknowledged: usize,
+    statuses: BTreeMap<String, Vec<String>>,
+}
+
+/// Type and flags of the next packet, and what follows its length.
+async fn packet(from: &mut BufReader<OwnedReadHalf>) -> io::Result<(u8, Vec<u8>)> {
+    let first = from.read_u8().await?;
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte = from.read_u8().await?;
+        length |= usize::from(byte & 127) << shift;
+        shift += 7;
+        if byte < 128 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).await?;
+    Ok((first, body))
+}
+
+/// A PUBLISH at QoS 1, up to 16 KiB long.
+fn publish(number: usize) -> Vec<u8> {
+    let payload = format!(r#"{{"request":{{"data":"{number:0200}"}},"id":"{number}"}}"#);
+    let topic = "kinesisfirehose/message";
+    let length = 2 + topic.len() + 2 + payload.len();
+    let mut packet = vec![0x32, (length % 128) as u8 | 128, (length / 128) as u8];
+    packet.extend_from_slice(&(topic.len() as u16).to_be_bytes());
+    packet.extend_from_slice(topic.as_bytes());
+    packet.extend_from_slice(&((number + 1) as u16).to_be_bytes());
+    packet.extend_from_slice(payload.as_bytes());
+    packet
+}
+
+/// Accepts the connector, sends it as much as the window allows, and takes one document after the other.
+async fn serve(connection: TcpStream) -> io::Result<Learned> {
+    let (read, mut write) = connection.into_split();
+    let mut read = BufReader::new(read);
+    let mut learned = Learned::default();
+    packet(&mut read).await?;
+    write.write_all(&[0x20, 2, 0, 0]).await?;
+    let (_, subscribe) = packet(&mut read).await?;
+    let granted = [0x90, 4, subscribe[0], subscribe[1], 1, 1];
+    write.write_all(&granted).await?;
+    let (answers, mut to_answer) = tokio::sync::mpsc::unbounded_channel::<Vec<u8>>();
+    tokio::spawn(async move {
+        while let Some(answer) = to_answer.recv().await {
+            write.write_all(&answer).await?;
+        }
+        io::Result::Ok(())
+    });
+    let send = |bytes| drop(answers.send(bytes));
+    (0..WINDOW).for_each(|number| send(publish(number)));
+    while learned.acknowledged < REQUESTS || learned.statuses.len() < REQUESTS {
+        let (first, body) = packet(&mut read).await?;
+        match first >> 4 {
+            3 => {
+                let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                let (packet_id, document) = body[2 + topic..].split_at(2);
+                let document: serde_json::Value = serde_json::from_slice(document)?;
+                for entry in document["response"].as_array().expect("a list") {
+                    let of = |key| entry[key].as_str().unwrap_or("none").to_owned();
+                    let statuses = learned.statuses.entry(of("id")).or_default();
+                    statuses.push(of("status"));
+                }
+                sleep(PAUSE).await;
+                send([&[0x40, 2], packet_id].concat());
+            }
+            4 => {
+                learned.acknowledged += 1;
+                let next = WINDOW + learned.acknowledged - 1;
+                if next < REQUESTS {
+                    send(publish(next));
+                }
+            }
+            12 => send(vec![0xd0, 0]),
+            other => panic!("packet type {other}"),
+        }
+    }
+    Ok(learned)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_takes_statuses_slowly_gets_one_for_each_request() {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    let endpoint = endpoint().await;
+    let process = ConnectorProcess::start(&[
+        ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
+        ("PUBLISH_INTERVAL", "1"),
+        ("MQTT_URL", &format!("mqtt://127.0.0.1:{port}")),
+        ("MQTT_VERSION", "3.1.1"),
+        ("AWS_ENDPOINT_URL_FIREHOSE", &endpoint.url()),
+        ("AWS_ACCESS_KEY_ID", "made-up"),
+        ("AWS_SECRET_ACCESS_KEY", "made-up"),
+        // A small backlog of statuses and a large queue.
+        ("MEMORY_SIZE", "40000"),
+        ("DELIVERY_STREAM_QUEUE_SIZE", "100000"),
+        ("WHEN_FULL", "wait"),
+    ]);
+    let connection = timeout(PATIENCE, listener.accept()).await;
+    let (connection, _) = connection.expect("it connects").expect("it connects");
+    let learned = timeout(PATIENCE, serve(connection)).await;
+    let learned = learned.unwrap_or_else(|_| panic!("not all came:\n{}", process.stderr()));
+    let learned = learned.expect("the connection lasts");
+    assert!(
+        learned
+            .statuses
+            .values()
+            .all(|statuses| statuses == &["success"])
+    );
+    assert_eq!(endpoint.accepted("test").len(), REQUESTS);
+    let log = process.stderr();
+    assert!(!log.contains("are dropped"), "{log}");
+}
