@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 const REQUESTS: usize = 20_000;
 
 /// Messages that the broker has under way to the connector.
-const WINDOW: usize = 500;
+const WINDOW: usize = 6000;
 
 /// How long the broker takes over a document of statuses.
 const PAUSE: Duration = Duration::from_millis(20);
