@@ -79,6 +79,8 @@ pub struct Client {
     acknowledged: u64,
     /// What it has published.
     statuses: Option<Statuses>,
+    /// When it last acknowledged or published something, or was to begin.
+    last_news: Instant,
 }
 
 impl Client {
@@ -104,6 +106,7 @@ impl Client {
             last_id: 0,
             acknowledged: 0,
             statuses,
+            last_news: Instant::now(),
         })
     }
 
@@ -114,20 +117,8 @@ impl Client {
         let before = self.acknowledged;
         let count = numbers.end - numbers.start;
         let (mut sent, mut message) = (0, Vec::new());
-        let (mut known, mut known_since) = (0, begun);
+        self.last_news = begun;
         while !self.is_done(before + count, numbers.end) {
-            let now_known = self.known();
-            if now_known != known {
-                (known, known_since) = (now_known, Instant::now());
-            } else if known_since.elapsed() > PATIENCE {
-                return Err(io::Error::other(format!(
-                    "{} of {} are acknowledged and {} of {} reported, and nothing comes any more",
-                    self.acknowledged - before,
-                    count,
-                    known - self.acknowledged,
-                    numbers.end
-                )));
-            }
             let sent_before = sent;
             while sent < count
                 && sent - (self.acknowledged - before) < self.window
@@ -158,6 +149,7 @@ impl Client {
     ) -> io::Result<Paced> {
         let before = self.acknowledged;
         let count = numbers.end - numbers.start;
+        self.last_news = Instant::now();
         let mut acknowledged = Vec::with_capacity(count as usize);
         let first_id = self.last_id;
         // Two threads write: whole packets, in turn.
@@ -217,9 +209,11 @@ impl Client {
         Ok(())
     }
 
-    /// Reads once, and looks at what came: acknowledgements and statuses.
+    /// Reads once, and looks at what came: acknowledgements and statuses. Pings alone are not waited for
+    /// without end.
     fn receive(&mut self) -> io::Result<()> {
         self.packets.read(&mut self.socket)?;
+        let known = self.known();
         while let Some(packet) = self.packets.next()? {
             match packet.kind() {
                 packets::PUBACK => self.acknowledged += 1,
@@ -237,6 +231,15 @@ impl Client {
                 packets::DISCONNECT => return Err(io::Error::other("the client said goodbye")),
                 _ => return Err(packets::unexpected(packet)),
             }
+        }
+        if self.known() != known {
+            self.last_news = Instant::now();
+        } else if self.last_news.elapsed() > PATIENCE {
+            return Err(io::Error::other(format!(
+                "{} messages are acknowledged and {} requests reported, and nothing comes any more",
+                self.acknowledged,
+                self.known() - self.acknowledged
+            )));
         }
         Ok(())
     }

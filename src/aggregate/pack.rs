@@ -76,13 +76,13 @@ impl Aggregation {
     pub fn join(&self, requests: &[Bytes]) -> Bytes {
         // Alone, with its delimiter, it is the record already.
         if let [request] = requests
-            && self.delimiter.missing_behind(request).is_empty()
+            && self.is_record(request)
         {
             return request.clone();
         }
         let bytes = requests.iter().map(|request| self.bytes_of(request)).sum();
         let mut joined = Vec::with_capacity(bytes);
-        self.parts(requests)
+        self.parts(requests.iter())
             .for_each(|part| joined.extend_from_slice(part));
         joined.into()
     }
@@ -96,14 +96,21 @@ impl Aggregation {
             return Ok(self.join(requests));
         };
         let bytes = requests.iter().map(|request| self.bytes_of(request)).sum();
-        let compressed = compression.compress(self.parts(requests), bytes)?;
+        let compressed = compression.compress(self.parts(requests.iter()), bytes)?;
         Ok(compressed.into())
     }
 
-    fn parts<'a>(&'a self, requests: &'a [Bytes]) -> impl Iterator<Item = &'a [u8]> {
-        requests
-            .iter()
-            .flat_map(|request| [&request[..], self.delimiter.missing_behind(request)])
+    /// Whether a request alone is a Firehose record as it is: its delimiter is there already.
+    pub fn is_record(&self, request: &[u8]) -> bool {
+        self.delimiter.missing_behind(request).is_empty()
+    }
+
+    /// What a Firehose record of these requests consists of, in order, some of it empty.
+    pub fn parts<'a>(
+        &'a self,
+        requests: impl Iterator<Item = &'a Bytes>,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        requests.flat_map(|request| [&request[..], self.delimiter.missing_behind(request)])
     }
 }
 

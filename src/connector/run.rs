@@ -57,7 +57,7 @@ impl<D: Destination> Connector<D> {
             }
             let is_choked = self.intake.is_choked() || self.burial.is_under_way();
             self.session.pause_reading(is_choked);
-            let is_stuck = !congested && self.statuses.is_congested();
+            let is_stuck = !congested && congested_since.is_some();
             self.statuses
                 .set_room(match (self.session.is_up(), is_stuck, is_choked) {
                     (true, false, false) => Room::Usual,

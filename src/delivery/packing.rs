@@ -131,10 +131,7 @@ impl Packing {
 /// Joins records into one, which has them and their ids from then on: what they came with can go.
 fn join(records: &mut [Record], aggregation: &Aggregation) -> Bytes {
     if let [record] = records
-        && aggregation
-            .delimiter
-            .missing_behind(&record.data)
-            .is_empty()
+        && aggregation.is_record(&record.data)
     {
         return record.data.clone();
     }
@@ -143,9 +140,8 @@ fn join(records: &mut [Record], aggregation: &Aggregation) -> Bytes {
         aggregation.bytes_of(data) + id.len()
     });
     let mut all = Vec::with_capacity(bytes.sum());
-    for record in &*records {
-        all.extend_from_slice(&record.data);
-        all.extend_from_slice(aggregation.delimiter.missing_behind(&record.data));
+    for part in aggregation.parts(records.iter().map(|record| &record.data)) {
+        all.extend_from_slice(part);
     }
     let joined_bytes = all.len();
     for record in &*records {

@@ -1,4 +1,5 @@
-//! The packets of both protocol versions, through rumqttc's codec, in one shape.
+//! The packets of both protocol versions in one shape: through rumqttc's codec, but for the head of a
+//! PUBLISH, which is written by hand.
 
 use bytes::{BufMut, BytesMut};
 use rumqttc::mqttbytes::v4;

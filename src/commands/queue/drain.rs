@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{ArgMatches, Command};
 use kinesis_edge::arn::DeliveryStreamArn;
-use kinesis_edge::batch::BATCH_MAX_BYTES;
+use kinesis_edge::batch::{BATCH_MAX_BYTES, BATCH_MAX_RECORDS};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::parameters::{self, LogFormat};
 use kinesis_edge::queue::disk::{DiskStream, Mend, OfflineQueue, Place, Wanted};
@@ -23,7 +23,7 @@ use super::super::{progress, report, signals};
 /// Records read at a time: those of one call, or where they are joined of a few full Firehose records.
 fn at_a_time(is_joined: bool) -> Wanted {
     Wanted {
-        records: if is_joined { 5000 } else { 500 },
+        records: BATCH_MAX_RECORDS * if is_joined { 10 } else { 1 },
         bytes: BATCH_MAX_BYTES,
     }
 }

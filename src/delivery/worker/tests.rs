@@ -74,6 +74,13 @@ struct Seen {
 }
 
 impl Fake {
+    fn new(script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static) -> Self {
+        Fake {
+            script: Arc::new(script),
+            seen: Arc::default(),
+        }
+    }
+
     async fn answer(&self, records: Vec<Bytes>, single: bool) -> Result<Vec<Outcome>, CallError> {
         let body: usize = records
             .iter()
@@ -216,10 +223,7 @@ impl Bench {
         dead_letters: Option<DeadLetters>,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
-        let fake = Fake {
-            script: Arc::new(script),
-            seen: Arc::default(),
-        };
+        let fake = Fake::new(script);
         let seen = Arc::clone(&fake.seen);
         Self::start_to(memory_bytes, settings, dead_letters, fake, seen)
     }
@@ -230,10 +234,7 @@ impl Bench {
         settings: WorkerSettings,
         script: impl Fn(&Call) -> (Duration, Reply) + Send + Sync + 'static,
     ) -> Self {
-        let fake = Fake {
-            script: Arc::new(script),
-            seen: Arc::default(),
-        };
+        let fake = Fake::new(script);
         let seen = Arc::clone(&fake.seen);
         let statuses = publisher(backlog_max_bytes);
         Self::start_all(usize::MAX, settings, None, statuses, fake, seen)
