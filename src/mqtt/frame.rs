@@ -16,6 +16,10 @@ pub(super) const PACKET_MAX_BYTES: usize = 6 * 1_024_000 + 256 * 1024;
 /// How much is read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
+/// The largest packet that the next one is expected to be like: a record of 1,024,000 bytes in base64, with
+/// what stands around it.
+const EXPECTED_MAX_BYTES: usize = 1_500_000;
+
 /// A message from the broker, as a view into its packet.
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -101,6 +105,8 @@ pub(super) struct Framer {
     protocol: Protocol,
     /// Read and not cut yet.
     buffer: BytesMut,
+    /// The memory that the buffer, and what was cut from it, is part of, in bytes.
+    memory: usize,
     /// What is left to throw away of an oversize message.
     skip: usize,
 }
@@ -110,6 +116,7 @@ impl Framer {
         Framer {
             protocol,
             buffer: BytesMut::new(),
+            memory: 0,
             skip: 0,
         }
     }
@@ -118,7 +125,7 @@ impl Framer {
     pub fn space(&mut self) -> &mut BytesMut {
         let room = self.buffer.capacity() - self.buffer.len();
         if room < READ_BYTES / 16 {
-            self.buffer.reserve(READ_BYTES);
+            self.renew(self.buffer.len() + READ_BYTES);
         }
         &mut self.buffer
     }
@@ -149,22 +156,42 @@ impl Framer {
             };
         }
         if self.buffer.len() < total {
-            // A large packet is gathered in one piece of the right size.
-            self.buffer.reserve(total - self.buffer.len());
+            if self.buffer.capacity() < total {
+                // A large packet is gathered in one piece of the right size.
+                self.renew(total.max(READ_BYTES));
+            }
             return Ok(None);
         }
-        let frame = self.buffer.split_to(total);
-        if total > READ_BYTES {
-            // Or the packets to come would be read into the large one's memory, and any record of
-            // theirs that stays would hold all of it.
-            self.buffer = BytesMut::from(&self.buffer[..]);
-        }
+        let frame = self.cut(total);
         if !is_publish {
             return Ok(Some(Frame::Other(frame)));
         }
         let header =
             publish_header(&frame, header_bytes, self.protocol)?.ok_or(FrameError::Publish)?;
         Ok(Some(header.message(frame.freeze(), None)))
+    }
+
+    /// Takes a whole packet out of the buffer. What a record keeps of it holds all the memory that it is part
+    /// of: that is no more than twice a large packet, and no more than two reads of small ones.
+    fn cut(&mut self, total: usize) -> BytesMut {
+        let frame = self.buffer.split_to(total);
+        let is_lost_in_it = self.memory > 2 * READ_BYTES && self.memory > 2 * total;
+        if total > READ_BYTES {
+            // The next may be as large, and has room then from its first byte on: nothing of it is moved.
+            let expected = (total + total / 8).min(EXPECTED_MAX_BYTES);
+            self.renew(expected.max(self.buffer.len()));
+        }
+        if is_lost_in_it {
+            return BytesMut::from(&frame[..]);
+        }
+        frame
+    }
+
+    /// Moves what is not cut yet to memory of its own, of this size.
+    fn renew(&mut self, bytes: usize) {
+        let mut buffer = BytesMut::with_capacity(bytes);
+        buffer.extend_from_slice(&self.buffer);
+        (self.buffer, self.memory) = (buffer, bytes);
     }
 
     /// Of a message too large to hold only the beginning is kept, for its topic and packet id.
@@ -334,6 +361,62 @@ mod tests {
             .extend_from_slice(&packet(Protocol::V311, "t", &payload, 1));
         let found = messages(&mut framer);
         assert_eq!((found[0].1.len(), found[0].3), (payload.len(), None));
+    }
+
+    /// Reads as a connection does: as much as there is room for.
+    fn read<'a>(framer: &mut Framer, stream: &'a [u8]) -> &'a [u8] {
+        let space = framer.space();
+        let room = (space.capacity() - space.len()).min(stream.len());
+        assert!(room > 0);
+        space.extend_from_slice(&stream[..room]);
+        &stream[room..]
+    }
+
+    #[test]
+    fn large_packets_behind_one_another_are_read_at_once_and_hardly_moved() {
+        let packet = |bytes| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
+        let stream: Vec<u8> = (0..20).flat_map(|n| packet(100_000 + 100 * n)).collect();
+        let (mut framer, mut rest, mut reads) = (Framer::new(Protocol::V5), &stream[..], 0);
+        while !rest.is_empty() {
+            rest = read(&mut framer, rest);
+            reads += 1;
+            let found = messages(&mut framer).len();
+            // The first is found out by a read of the usual size. Of those behind it only a beginning has to be moved.
+            assert_eq!(found, usize::from(reads > 1));
+            assert!(found == 0 || framer.buffered() < 16 * 1024);
+        }
+        assert_eq!(reads, 21);
+    }
+
+    #[test]
+    fn a_packet_holds_no_more_than_twice_itself_or_two_reads_of_small_ones() {
+        let packet = |bytes: usize| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
+        let sizes = [
+            1_400_000, 100_000, 10, 1_400_000, 10, 10, 70_000, 40_000, 300_000,
+        ];
+        let mut stream: Vec<u8> = sizes.into_iter().flat_map(packet).collect();
+        stream.extend(packet(10).repeat(100_000));
+        let (mut framer, mut rest, mut found, mut shared) =
+            (Framer::new(Protocol::V5), &stream[..], 0, 0);
+        while !rest.is_empty() {
+            rest = read(&mut framer, rest);
+            loop {
+                assert!(framer.memory >= framer.buffer.capacity());
+                let (beginning, memory) = (framer.buffer.as_ptr(), framer.memory);
+                let Some(Frame::Publish(message, _)) = framer.next().unwrap() else {
+                    break;
+                };
+                found += 1;
+                // What was not copied holds the memory of the buffer.
+                if message.frame.as_ptr() == beginning {
+                    shared += 1;
+                    assert!(memory <= 2 * message.frame.len().max(READ_BYTES));
+                }
+            }
+        }
+        assert_eq!(found, sizes.len() + 100_000);
+        // Small ones behind the large are copied only until the large one's memory is read through.
+        assert!(shared > found / 4, "{shared} of {found}");
     }
 
     #[test]

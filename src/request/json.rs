@@ -128,7 +128,7 @@ fn record(raw: &RawValue) -> Result<Cow<'_, [u8]>, serde_json::Error> {
 /// The text of a JSON string literal, borrowed where no escape stands in it.
 fn string(literal: &str) -> Result<Cow<'_, str>, serde_json::Error> {
     let inner = &literal[1..literal.len() - 1];
-    if inner.as_bytes().contains(&b'\\') {
+    if memchr::memchr(b'\\', inner.as_bytes()).is_some() {
         serde_json::from_str::<String>(literal).map(Cow::Owned)
     } else {
         Ok(Cow::Borrowed(inner))
