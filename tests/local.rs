@@ -426,6 +426,38 @@ async fn the_commands_of_the_welcome_work_as_they_stand() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_welcome_says_how_records_are_joined_and_shows_them() {
+    let settings = [
+        (
+            &["--record-delimiter", "\\n"][..],
+            "RECORD_DELIMITER behind each",
+        ),
+        (
+            &[
+                "--record-aggregation",
+                "delimited",
+                "--record-compression",
+                "gzip",
+            ],
+            "compressed with gzip",
+        ),
+    ];
+    for (flags, words) in settings {
+        let local = Local::start(flags).await;
+        let welcome = local.process.stdout();
+        assert!(welcome.contains(words), "{welcome}");
+        let output = local.send(&["one"]).await;
+        assert!(output.status.success(), "{}", stderr(&output));
+        let show = welcome.lines().find(|line| line.contains(" cat "));
+        let mut shell = Command::new("sh");
+        shell.arg("-ec").arg(show.expect("it says how to see them"));
+        let output = finish(shell.current_dir(local.process.folder())).await;
+        assert_eq!(stdout(&output), "one\n", "{}", stderr(&output));
+        local.stop("INT");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_environment_set_up_for_the_real_thing_does_not_reach_in() {
     // Nothing listens there: whatever is sent to it does not arrive.
     let nowhere = "http://127.0.0.1:1";

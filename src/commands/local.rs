@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, value_parser};
+use kinesis_edge::aggregate::Compression;
 use kinesis_edge::connector::Connector;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
@@ -179,18 +180,29 @@ fn welcome(
     } else {
         format!("every {interval} s")
     };
+    let (between, and) = as_they_land(parameters);
     format!(
         "\nkinesis-edge is running on this machine only. Ctrl-C stops it.\n\n\
          \x20 MQTT broker      mqtt://{broker} (3.1.1 and 5, no password{taken})\n\
          \x20 Firehose         {endpoint} (a stand-in; nothing leaves this machine)\n\
          \x20 default stream   {arn}\n\
-         \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), {when}, nothing between them\n\n\
+         \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), {when}, {between}\n\n\
          Try in another terminal:\n\n\
          \x20 {program} send{flags} 'hello from the edge'\n\n\
          \x20 mosquitto_sub -h {host} -p {port} -t {prefix}/message/status &\n\
          \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message -m '{{\"request\": {{\"data\": \"hello\"}}, \"id\": \"1\"}}'\n\
          \x20 mosquitto_pub -h {host} -p {port} -q 1 -t {prefix}/message/binary/2 -m 'as it is'\n\n\
-         \x20 cat {folder}/*/*/*/*/*\n\n",
+         \x20 cat {folder}/*/*/*/*/*{and}\n\n",
         arn = parameters.default_delivery_stream_arn,
     )
+}
+
+/// What stands between records in a file, in words, and what a file has to go through to be read.
+fn as_they_land(parameters: &Parameters) -> (&'static str, &'static str) {
+    match parameters.aggregation.map(|joined| joined.compression) {
+        Some(Some(Compression::Gzip)) => ("compressed with gzip", " | zcat"),
+        Some(Some(Compression::Zstd)) => ("compressed with zstd", " | zstdcat"),
+        _ if parameters.record_delimiter.is_some() => ("RECORD_DELIMITER behind each", ""),
+        _ => ("nothing between them", ""),
+    }
 }
