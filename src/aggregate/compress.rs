@@ -104,6 +104,18 @@ mod tests {
         all
     }
 
+    #[test]
+    fn zstd_looks_back_as_far_as_its_memory_is_reckoned_for() {
+        let compressed = compress(Compression::Zstd, &[vec![b'x'; RECORD_MAX_BYTES / 2]]);
+        // RFC 8878, 3.1.1.1: behind the magic number a descriptor, whose sixth bit would say that the window is the whole
+        // content, and the window.
+        let (descriptor, window) = (compressed[4], compressed[5]);
+        assert_eq!(descriptor & 0b10_0000, 0);
+        let (exponent, mantissa) = (u32::from(window >> 3), u64::from(window & 7));
+        let base = 1_u64 << (10 + exponent);
+        assert_eq!(base + base / 8 * mantissa, 1 << ZSTD_WINDOW_LOG);
+    }
+
     proptest! {
         #[test]
         fn records_behind_each_other_read_as_one(

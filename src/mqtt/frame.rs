@@ -408,10 +408,10 @@ mod tests {
                 };
                 found += 1;
                 // What was not copied holds the memory of the buffer.
-                if message.frame.as_ptr() == beginning {
-                    shared += 1;
-                    assert!(memory <= 2 * message.frame.len().max(READ_BYTES));
-                }
+                let is_shared = message.frame.as_ptr() == beginning;
+                let may_be = memory <= 2 * message.frame.len().max(READ_BYTES);
+                assert_eq!(is_shared, may_be);
+                shared += usize::from(is_shared);
             }
         }
         assert_eq!(found, sizes.len() + 100_000);

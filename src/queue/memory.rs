@@ -217,6 +217,9 @@ mod tests {
         assert_eq!(queue.waiting.capacity(), 700);
         let taken = queue.take(700);
         assert_eq!(queue.waiting.capacity(), 700, "in use again at once");
+        queue.settle(600, Vec::new());
+        assert_eq!(queue.waiting.capacity(), 700, "still in use");
+        let taken = &taken[600..];
         queue.settle(taken.len(), Vec::new());
         assert!(queue.waiting.capacity() <= QUIET_PLACES);
     }
