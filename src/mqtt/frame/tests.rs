@@ -1,0 +1,175 @@
+//! Frames: whatever arrives, in whatever pieces, and what memory it holds.
+
+use super::super::wire;
+use super::*;
+use proptest::prelude::*;
+
+fn packet(protocol: Protocol, topic: &str, payload: &[u8], packet_id: u16) -> Vec<u8> {
+    wire::tests::publish(protocol, topic, packet_id, payload, false)
+}
+
+fn messages(framer: &mut Framer) -> Vec<(String, Vec<u8>, u16, Option<usize>)> {
+    let mut found = Vec::new();
+    while let Some(frame) = framer.next().unwrap() {
+        match frame {
+            Frame::Publish(m, id) => {
+                found.push((m.topic().to_owned(), m.payload().to_vec(), id, m.oversize))
+            }
+            Frame::Other(bytes) => found.push(("other".into(), bytes.to_vec(), 0, None)),
+        }
+    }
+    found
+}
+
+#[test]
+fn oversize_messages_are_skipped_and_the_session_goes_on() {
+    for protocol in [Protocol::V311, Protocol::V5] {
+        let large = packet(protocol, "a/b", &vec![7; PACKET_MAX_BYTES], 9);
+        let mut stream = large.clone();
+        stream.extend(packet(protocol, "c", b"next", 10));
+        for chunk in [1000, 65_536, stream.len()] {
+            let mut framer = Framer::new(protocol);
+            let (mut found, mut most) = (Vec::new(), 0);
+            for part in stream.chunks(chunk) {
+                framer.space().extend_from_slice(part);
+                found.extend(messages(&mut framer));
+                most = most.max(framer.buffer.capacity());
+            }
+            assert_eq!(found.len(), 2, "{protocol:?} {chunk}");
+            assert_eq!(found[0], ("a/b".into(), vec![], 9, Some(large.len())));
+            assert_eq!(found[1], ("c".into(), b"next".to_vec(), 10, None));
+            assert!(
+                chunk == stream.len() || most < 300_000,
+                "held {most} bytes of a message to be skipped"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_largest_packet_is_received() {
+    let payload = vec![b'x'; PACKET_MAX_BYTES - 64];
+    let mut framer = Framer::new(Protocol::V311);
+    framer
+        .space()
+        .extend_from_slice(&packet(Protocol::V311, "t", &payload, 1));
+    let found = messages(&mut framer);
+    assert_eq!((found[0].1.len(), found[0].3), (payload.len(), None));
+}
+
+/// Reads as a connection does: as much as there is room for.
+fn read<'a>(framer: &mut Framer, stream: &'a [u8]) -> &'a [u8] {
+    let space = framer.space();
+    let room = (space.capacity() - space.len()).min(stream.len());
+    assert!(room > 0);
+    space.extend_from_slice(&stream[..room]);
+    &stream[room..]
+}
+
+#[test]
+fn large_packets_behind_one_another_are_read_at_once_and_hardly_moved() {
+    let packet = |bytes| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
+    let stream: Vec<u8> = (0..20).flat_map(|n| packet(100_000 + 100 * n)).collect();
+    let (mut framer, mut rest, mut reads) = (Framer::new(Protocol::V5), &stream[..], 0);
+    while !rest.is_empty() {
+        rest = read(&mut framer, rest);
+        reads += 1;
+        let found = messages(&mut framer).len();
+        // The first is found out by a read of the usual size. Of those behind it only a beginning has to be moved.
+        assert_eq!(found, usize::from(reads > 1));
+        assert!(found == 0 || framer.buffered() < 16 * 1024);
+    }
+    assert_eq!(reads, 21);
+}
+
+#[test]
+fn a_packet_holds_no_more_than_twice_itself_or_two_reads_of_small_ones() {
+    let packet = |bytes: usize| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
+    let sizes = [
+        1_400_000, 100_000, 10, 1_400_000, 10, 10, 70_000, 40_000, 300_000,
+    ];
+    let mut stream: Vec<u8> = sizes.into_iter().flat_map(packet).collect();
+    stream.extend(packet(10).repeat(100_000));
+    let (mut framer, mut rest, mut found, mut shared) =
+        (Framer::new(Protocol::V5), &stream[..], 0, 0);
+    while !rest.is_empty() {
+        rest = read(&mut framer, rest);
+        loop {
+            assert!(framer.memory >= framer.buffer.capacity());
+            let (beginning, memory) = (framer.buffer.as_ptr(), framer.memory);
+            let Some(Frame::Publish(message, _)) = framer.next().unwrap() else {
+                break;
+            };
+            found += 1;
+            // What was not copied holds the memory of the buffer.
+            let is_shared = message.frame.as_ptr() == beginning;
+            let may_be = memory <= 2 * message.frame.len().max(READ_BYTES);
+            assert_eq!(is_shared, may_be);
+            shared += usize::from(is_shared);
+        }
+    }
+    assert_eq!(found, sizes.len() + 100_000);
+    // Small ones behind the large are copied only until the large one's memory is read through.
+    assert!(shared > found / 4, "{shared} of {found}");
+}
+
+#[test]
+fn what_is_kept_of_a_message_holds_no_more_than_twice_itself() {
+    let payload = vec![b'x'; 1000];
+    let message = Message::published("t", &payload, None);
+    let small = message.share(&message.payload()[..100]);
+    assert_ne!(small.as_ptr(), message.payload().as_ptr());
+    let large = message.share(&message.payload()[..600]);
+    assert_eq!(large.as_ptr(), message.payload().as_ptr());
+}
+
+#[test]
+fn malformed_packets_are_errors() {
+    for (bytes, error) in [
+        (&[0x32, 0xff, 0xff, 0xff, 0xff, 1][..], FrameError::Length),
+        (&[0x32, 3, 0, 9, b'a'], FrameError::Publish),
+        (&[0x32, 5, 0, 1, b'a', 0, 0], FrameError::Publish),
+        (&[0x36, 5, 0, 1, b'a', 0, 1], FrameError::Publish),
+        (&[0x30, 3, 0, 1, 0xff], FrameError::Publish),
+        (
+            &[0x90, 0xff, 0xff, 0xff, 0x7f],
+            FrameError::Oversize(268_435_460),
+        ),
+    ] {
+        let mut framer = Framer::new(Protocol::V311);
+        framer.space().extend_from_slice(bytes);
+        assert_eq!(framer.next().unwrap_err(), error, "{bytes:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_end_in_frames_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400), five in any::<bool>()) {
+        let mut framer = Framer::new(if five { Protocol::V5 } else { Protocol::V311 });
+        framer.space().extend_from_slice(&bytes);
+        for _ in 0..500 {
+            if !matches!(framer.next(), Ok(Some(_))) { break }
+        }
+    }
+
+    #[test]
+    fn messages_come_through_however_they_are_split(
+        sent in proptest::collection::vec(("[a-z/]{1,20}", proptest::collection::vec(any::<u8>(), 0..300)), 1..20),
+        chunk in 1usize..200, five in any::<bool>(),
+    ) {
+        let protocol = if five { Protocol::V5 } else { Protocol::V311 };
+        let mut stream = Vec::new();
+        for (number, (topic, payload)) in sent.iter().enumerate() {
+            stream.extend(packet(protocol, topic, payload, number as u16));
+        }
+        let (mut framer, mut found) = (Framer::new(protocol), Vec::new());
+        for part in stream.chunks(chunk) {
+            framer.space().extend_from_slice(part);
+            found.extend(messages(&mut framer));
+        }
+        prop_assert_eq!(found.len(), sent.len());
+        for (number, (found, (topic, payload))) in found.iter().zip(&sent).enumerate() {
+            prop_assert_eq!((&found.0, &found.1, found.2), (topic, payload, number as u16));
+        }
+    }
+}
