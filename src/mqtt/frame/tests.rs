@@ -173,3 +173,42 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn messages_of_all_sizes_come_through_however_they_are_split(
+        sizes in proptest::collection::vec(prop_oneof![0..100_usize, 0..70_000_usize, 0..2_000_000_usize], 1..12),
+        most in 1_000..300_000_usize, seed in any::<u64>(),
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let sent: Vec<Vec<u8>> = sizes
+            .iter()
+            .map(|bytes| {
+                let mut payload = vec![0; *bytes];
+                random.fill(&mut payload);
+                payload
+            })
+            .collect();
+        let stream: Vec<u8> = sent
+            .iter()
+            .flat_map(|payload| packet(Protocol::V5, "t", payload, 7))
+            .collect();
+        let (mut framer, mut found, mut rest) = (Framer::new(Protocol::V5), Vec::new(), &stream[..]);
+        while !rest.is_empty() {
+            // As much as there is room for, or less.
+            let (now, later) = rest.split_at(random.usize(1..=most).min(rest.len()));
+            let mut unread = now;
+            while !unread.is_empty() {
+                unread = read(&mut framer, unread);
+                found.extend(messages(&mut framer));
+            }
+            rest = later;
+        }
+        prop_assert_eq!(found.len(), sent.len());
+        for (found, payload) in found.iter().zip(&sent) {
+            prop_assert!(found.1 == *payload);
+        }
+    }
+}
