@@ -58,7 +58,7 @@ async fn attempt(
     let mut framer = Framer::new(protocol);
     loop {
         if io
-            .read_buf(framer.space())
+            .read_buf(&mut framer.space())
             .await
             .map_err(closed_unanswered)?
             == 0

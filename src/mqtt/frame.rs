@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::buf::Limit;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::acks::AckToken;
 use super::settings::Protocol;
@@ -110,6 +111,8 @@ pub(super) struct Framer {
     buffer: BytesMut,
     /// The memory that the buffer, and what was cut from it, is part of, in bytes.
     memory: usize,
+    /// What is still to be read of the packet under way, where its length is known.
+    missing: usize,
     /// What is left to throw away of an oversize message.
     skip: usize,
 }
@@ -120,17 +123,21 @@ impl Framer {
             protocol,
             buffer: BytesMut::new(),
             memory: 0,
+            missing: 0,
             skip: 0,
         }
     }
 
-    /// Where to read into, with room.
-    pub fn space(&mut self) -> &mut BytesMut {
+    /// Where to read into: the rest of the packet under way, and one read's worth of what follows. There may be
+    /// more memory than that; but what comes in at once has to be small beside what bounds all memory.
+    pub fn space(&mut self) -> Limit<&mut BytesMut> {
         let room = self.buffer.capacity() - self.buffer.len();
-        if room < READ_BYTES / 16 {
+        // A packet under way has its room.
+        if self.missing == 0 && room < READ_BYTES / 16 {
             self.renew(self.buffer.len() + READ_BYTES);
         }
-        &mut self.buffer
+        let most = (self.buffer.capacity() - self.buffer.len()).min(self.missing + READ_BYTES);
+        (&mut self.buffer).limit(most)
     }
 
     /// Bytes read and not cut yet.
@@ -159,6 +166,7 @@ impl Framer {
             };
         }
         if self.buffer.len() < total {
+            self.missing = total - self.buffer.len();
             if self.buffer.capacity() < total {
                 // A large packet is gathered in one piece of the right size.
                 self.renew(total.max(READ_BYTES));
@@ -177,6 +185,7 @@ impl Framer {
     /// Takes a whole packet out of the buffer. What a record keeps of it holds all the memory that it is part
     /// of: that is no more than twice a large packet, and no more than two reads of small ones.
     fn cut(&mut self, total: usize) -> BytesMut {
+        self.missing = 0;
         let frame = self.buffer.split_to(total);
         let is_lost_in_it = self.memory > 2 * READ_BYTES && self.memory > 2 * total;
         if total > READ_BYTES {

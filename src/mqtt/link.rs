@@ -215,7 +215,8 @@ impl Up {
         let rest = self.rest.until();
         if rest.is_none() && (!paused || self.framer.buffered() < READ_AHEAD_BYTES) {
             // The future keeps nothing between polls: what it reads is in the buffer at once.
-            let read = pin!(self.io.read_buf(self.framer.space()));
+            let mut space = self.framer.space();
+            let read = pin!(self.io.read_buf(&mut space));
             if let Poll::Ready(read) = read.poll(cx) {
                 return Poll::Ready(Ok(Progress::Read(read?)));
             }
