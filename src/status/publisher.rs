@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::{Document, DocumentBuilder, Shape, Verdict};
+use crate::batch::BATCH_MAX_RECORDS;
 
 /// What a status takes, in bytes, until there was one: an id, a record id of Amazon's, and the JSON around.
 const USUAL_STATUS_BYTES: usize = 350;
@@ -203,24 +204,32 @@ impl Publisher {
     }
 
     /// Whether a call with this many records may begin: there is room for its statuses beside those that
-    /// wait or are expected. `first` says that its stream has no other under way: such a call does not wait for
-    /// other streams' calls, and only while the backlog is congested.
+    /// wait or are expected. `first` says that its stream has no other under way: such a call, if it has no more
+    /// records than one that joins none, does not wait for other streams' calls, and only while the backlog is congested.
     pub fn has_room_for(&self, statuses: usize, first: bool) -> bool {
-        let room = self.inner.room_bytes.load(Ordering::Relaxed);
+        (first && statuses <= BATCH_MAX_RECORDS && self.has_room_for_first())
+            || statuses <= self.room()
+    }
+
+    fn has_room_for_first(&self) -> bool {
+        self.room_bytes() == usize::MAX || !self.is_congested()
+    }
+
+    /// How many statuses have room beside those that wait or are expected.
+    pub fn room(&self) -> usize {
+        let room = self.room_bytes();
         if room == usize::MAX {
-            return true;
+            return usize::MAX;
         }
         let backlog = self.backlog();
-        let expected = if first {
-            if backlog.bytes <= self.inner.settings.backlog_max_bytes / 2 {
-                return true;
-            }
-            0
-        } else {
-            self.inner.expected.load(Ordering::Relaxed)
-        };
-        let further = (expected + statuses).saturating_mul(backlog.status_bytes);
-        backlog.bytes.saturating_add(further) <= room
+        // Those of the last document may have been shorter than what comes: failures are.
+        let status_bytes = backlog.status_bytes.max(USUAL_STATUS_BYTES);
+        let expected = self.inner.expected.load(Ordering::Relaxed);
+        (room.saturating_sub(backlog.bytes) / status_bytes).saturating_sub(expected)
+    }
+
+    fn room_bytes(&self) -> usize {
+        self.inner.room_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether no document waits.
@@ -304,7 +313,11 @@ mod tests {
         assert!(publisher.has_room_for(usual, false) && !publisher.has_room_for(all, false));
         let expected = publisher.expect(usual);
         assert!(!publisher.has_room_for(1, false));
-        assert!(publisher.has_room_for(1, true), "another stream's first");
+        assert!(publisher.has_room_for(500, true), "another stream's first");
+        assert!(
+            !publisher.has_room_for(501, true),
+            "of records that are joined"
+        );
         publisher.set_room(Room::Reserve);
         assert!(publisher.has_room_for(all - usual, false));
         drop(expected);
@@ -313,9 +326,34 @@ mod tests {
             publisher.publish([success("1")]);
         }
         assert_eq!(publisher.dropped(), 0);
-        assert!(!publisher.has_room_for(1000, true) && !publisher.has_room_for(1000, false));
+        assert!(!publisher.has_room_for(500, true) && !publisher.has_room_for(500, false));
         publisher.set_room(Room::NoMatter);
         assert!(publisher.has_room_for(1000, true));
+    }
+
+    #[test]
+    fn short_statuses_leave_room_for_longer_ones() {
+        let publisher = publisher(1_000_000);
+        publisher.set_room(Room::Usual);
+        let ids: Vec<String> = (0..500).map(|n| format!("device-{n}")).collect();
+        let refused = Verdict::Fail {
+            code: "QueueFull",
+            message: "full",
+        };
+        publisher.publish(ids.iter().map(|id| (id.as_str(), refused)));
+        let mut calls = Vec::new();
+        while publisher.has_room_for(500, false) {
+            calls.push(publisher.expect(500));
+        }
+        assert!(!calls.is_empty());
+        let record_id = "A".repeat(220);
+        let delivered = Verdict::Success {
+            record_id: &record_id,
+        };
+        for _ in &calls {
+            publisher.publish(ids.iter().map(|id| (id.as_str(), delivered)));
+        }
+        assert_eq!(publisher.dropped(), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Flight, Worker};
 use crate::aggregate::Plan;
+use crate::batch::BATCH_MAX_RECORDS;
 use crate::delivery::refill;
 use crate::destination::Destination;
 
@@ -51,6 +52,7 @@ impl<D: Destination> Worker<D> {
             if planned.batch.records == 0 {
                 return;
             }
+            let planned = self.within_room(planned);
             let is_first = self.in_flight.is_empty();
             let statuses = &self.context.statuses;
             if !statuses.has_room_for(planned.batch.records, is_first) {
@@ -74,6 +76,17 @@ impl<D: Destination> Worker<D> {
             };
             self.start_call(&plan, permit);
         }
+    }
+
+    /// Where requests are joined, a call may bring more statuses than there is room for: it carries fewer then, but
+    /// never fewer than a call that joins none.
+    fn within_room(&self, planned: Plan) -> Plan {
+        let most = self.context.statuses.room().max(BATCH_MAX_RECORDS);
+        if planned.batch.records <= most {
+            return planned;
+        }
+        self.packing
+            .plan(self.stream.queue().waiting_data().take(most))
     }
 
     /// Leave for another call: the first of a stream has it always.

@@ -4,6 +4,7 @@
 use super::*;
 use crate::aggregate::{Aggregation, Compression};
 use crate::delimiter::Delimiter;
+use crate::status::Room;
 
 fn joined(interval_s: u64, compression: Option<Compression>) -> WorkerSettings {
     let rate_limits = RateLimits::default();
@@ -128,6 +129,40 @@ pub(super) async fn all_that_is_due_goes_in_few_records_and_each_request_has_its
         assert_eq!(bench.told(), every(0..40, "0-0"));
         assert_eq!(bench.stop(SECOND).await, 0);
         assert_eq!(bench.budget.used_bytes(), 0);
+    }
+}
+
+/// A call of joined records may carry tens of thousands of requests: no more at once than statuses have room.
+#[tokio::test(start_paused = true)]
+pub(super) async fn all_get_their_statuses_however_many_go_together() {
+    const RECORDS: usize = 20_000;
+    const BACKLOG_BYTES: usize = 600_000;
+    for compression in [None, Some(Compression::Gzip)] {
+        let lined = Lined {
+            calls: Arc::default(),
+            answer: Arc::new(all_delivered),
+        };
+        let calls = Arc::clone(&lined.calls);
+        let settings = joined(1, compression);
+        let (statuses, seen) = (publisher(BACKLOG_BYTES), Arc::default());
+        let mut bench = Bench::start_all(usize::MAX, settings, None, statuses, lined, seen);
+        bench.statuses.set_room(Room::Usual);
+        bench.push(0..RECORDS, 20);
+        let mut told = BTreeMap::new();
+        while told.len() < RECORDS {
+            bench.until(bench.start.elapsed() + SECOND).await;
+            let these = bench.told();
+            assert!(!these.is_empty(), "stuck at {}", told.len());
+            told.extend(these);
+        }
+        assert_eq!(bench.statuses.dropped(), 0);
+        let requests = |call: &Lines| call.iter().map(Vec::len).sum::<usize>();
+        let most = calls.lock().unwrap().iter().map(requests).max();
+        assert!(
+            most > Some(1000),
+            "{most:?}: more than calls that join none have"
+        );
+        assert_eq!(bench.stop(SECOND).await, 0);
     }
 }
 

@@ -99,6 +99,7 @@ on_disk! {
 on_disk! {
     @joined
     all_that_is_due_goes_in_few_records_and_each_request_has_its_status,
+    all_get_their_statuses_however_many_go_together,
     one_full_record_goes_early_and_the_rest_waits_for_its_interval,
     an_outcome_is_that_of_exactly_the_requests_it_was_joined_from,
     limits_per_second_count_the_records_that_are_sent,
