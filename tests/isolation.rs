@@ -146,6 +146,7 @@ async fn beside_streams_in_trouble(interval: &str, records: usize) {
         records,
         kept: 0,
         fault: false,
+        dropped_statuses: 0,
         documents: 0,
     };
     assert_eq!(leftover, expected);

@@ -69,7 +69,7 @@ impl Aggregation {
 
     /// What a request takes of a Firehose record.
     pub fn bytes_of(&self, request: &[u8]) -> usize {
-        request.len() + self.delimiter.missing_behind(request).len()
+        request.len() + self.missing_behind(request).len()
     }
 
     /// A Firehose record of these requests, not compressed.
@@ -102,7 +102,7 @@ impl Aggregation {
 
     /// Whether a request alone is a Firehose record as it is: its delimiter is there already.
     pub fn is_record(&self, request: &[u8]) -> bool {
-        self.delimiter.missing_behind(request).is_empty()
+        self.missing_behind(request).is_empty()
     }
 
     /// What a Firehose record of these requests consists of, in order, some of it empty.
@@ -110,7 +110,17 @@ impl Aggregation {
         &'a self,
         requests: impl Iterator<Item = &'a Bytes>,
     ) -> impl Iterator<Item = &'a [u8]> {
-        requests.flat_map(|request| [&request[..], self.delimiter.missing_behind(request)])
+        requests.flat_map(|request| [&request[..], self.missing_behind(request)])
+    }
+
+    /// What of the delimiter is to be put behind a request. One that was taken in before there was a delimiter may
+    /// have no room for it in a Firehose record: it goes as it is.
+    fn missing_behind(&self, request: &[u8]) -> &[u8] {
+        let missing = self.delimiter.missing_behind(request);
+        if request.len() + missing.len() > RECORD_MAX_BYTES {
+            return &[];
+        }
+        missing
     }
 }
 
@@ -133,6 +143,15 @@ mod tests {
         assert_eq!(&LINES.join(&requests)[..], b"a\nb\n\nc\n");
         let bytes: usize = requests.iter().map(|request| LINES.bytes_of(request)).sum();
         assert_eq!(bytes, 7);
+    }
+
+    #[test]
+    fn a_request_without_room_for_a_delimiter_goes_as_it_is() {
+        let largest = Bytes::from(vec![b'x'; RECORD_MAX_BYTES]);
+        assert_eq!(LINES.bytes_of(&largest), RECORD_MAX_BYTES);
+        assert_eq!(LINES.join(std::slice::from_ref(&largest)), largest);
+        let fits = largest.slice(1..);
+        assert_eq!(LINES.join(&[fits]).len(), RECORD_MAX_BYTES);
     }
 
     #[test]

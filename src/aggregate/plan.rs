@@ -1,7 +1,7 @@
 //! What one call carries: which of the waiting requests, and how they are joined into its Firehose records.
 //! Pure: sizes in, a plan out.
 
-use super::compress::compressed_max_bytes;
+use super::compress::{COMPRESSED_FROM_MAX_BYTES, compressed_max_bytes};
 use super::cut::{self, Group, GroupLimits};
 use crate::batch::{self, Batch, BatchLimits};
 
@@ -41,13 +41,20 @@ impl Plan {
             } else {
                 group.bytes
             });
-            if !groups.is_empty() && body > limits.body_bytes {
+            // Of a request taken in before there was compression it is not known that it makes a record: alone, its
+            // call takes no other with it.
+            let is_doubtful = group_limits.compressed && group.bytes > COMPRESSED_FROM_MAX_BYTES;
+            if !groups.is_empty() && (body > limits.body_bytes || is_doubtful) {
                 full = true;
                 break;
             }
             // All of the group, and one on.
             let _ = sizes.nth(group.requests - 1);
             groups.push(group);
+            if is_doubtful {
+                full = true;
+                break;
+            }
         }
         full |= groups.len() >= limits.records;
         Self::of(groups, full)
@@ -154,6 +161,20 @@ mod tests {
         let limits = BatchLimits::of_service(64).with_records(2);
         let two = Plan::of_groups([1024; 10_000].into_iter(), limits, GROUPS);
         assert_eq!((two.firehose_records(), two.batch.full), (2, true));
+    }
+
+    #[test]
+    fn what_may_make_no_record_takes_no_other_with_it() {
+        let compressed = GroupLimits {
+            requests: 5000,
+            bytes: 1_020_000,
+            compressed: true,
+        };
+        let sizes = [100, 1_024_000, 100];
+        let before = plan(&sizes, compressed);
+        assert_eq!((requests(&before), before.batch.full), (vec![1], true));
+        let alone = plan(&sizes[1..], compressed);
+        assert_eq!((requests(&alone), alone.batch.full), (vec![1], true));
     }
 
     #[test]

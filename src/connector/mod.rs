@@ -101,6 +101,9 @@ pub struct Leftover {
     pub kept: usize,
     /// Status documents that the broker did not take any more.
     pub documents: usize,
+    /// Statuses that were dropped since the start, while the broker was away or took none. They are past; what is
+    /// left at the stop does not count them.
+    pub dropped_statuses: usize,
     /// Whether it stopped because of a fault of ours, which a start may mend.
     pub fault: bool,
 }

@@ -225,6 +225,7 @@ impl<D: Destination> Connector<D> {
             kept,
             fault: has_failed,
             documents: self.statuses.waiting() + self.session.under_way(),
+            dropped_statuses: self.statuses.dropped(),
         };
         self.session.disconnect(GOODBYE).await;
         log_end(leftover);
@@ -306,6 +307,7 @@ fn log_end(leftover: Leftover) {
         records,
         kept,
         documents,
+        dropped_statuses,
         fault: _,
     } = leftover;
     if kept > 0 {
@@ -326,7 +328,17 @@ fn log_end(leftover: Leftover) {
             "status documents could not be published before the stop"
         );
     }
+    if dropped_statuses > 0 {
+        tracing::warn!(
+            statuses = dropped_statuses,
+            "statuses were dropped since the start: the broker was away or did not take them"
+        );
+    }
     if leftover.is_nothing() && kept == 0 {
-        tracing::info!("stopped; everything was delivered and reported");
+        if dropped_statuses == 0 {
+            tracing::info!("stopped; everything was delivered and reported");
+        } else {
+            tracing::info!("stopped; everything was delivered, but not everything reported");
+        }
     }
 }

@@ -51,9 +51,9 @@ impl Schedule {
         }
     }
 
-    /// Whether this next batch may go now.
-    pub fn is_due(&self, batch: Batch) -> bool {
-        self.is_all_due() || (self.when_full && batch.full)
+    /// Whether this next batch may go now. It is as good as full where memory is: `pressed`.
+    pub fn is_due(&self, batch: Batch, pressed: bool) -> bool {
+        self.is_all_due() || (self.when_full && (batch.full || pressed))
     }
 
     /// Whether whatever waits may go now, be it full or not.
@@ -102,13 +102,14 @@ mod tests {
         schedule.observe(3, start);
         assert_eq!(schedule.ends(), Some(start + 10 * SECOND));
         schedule.observe(3, start + 9 * SECOND);
-        assert!(!schedule.is_due(PART) && schedule.is_due(FULL));
+        assert!(!schedule.is_due(PART, false) && schedule.is_due(FULL, false));
+        assert!(schedule.is_due(PART, true));
         schedule.observe(3, start + 10 * SECOND);
-        assert!(schedule.is_due(PART));
+        assert!(schedule.is_due(PART, false));
         schedule.sent(3);
         // All three come back.
         schedule.observe(3, start + 11 * SECOND);
-        assert!(!schedule.is_due(PART));
+        assert!(!schedule.is_due(PART, false));
         assert_eq!(schedule.ends(), Some(start + 21 * SECOND));
     }
 
@@ -118,13 +119,13 @@ mod tests {
         let mut schedule = Schedule::new(SECOND, false);
         schedule.observe(600, start);
         schedule.observe(600, start + SECOND);
-        assert!(schedule.is_due(FULL));
+        assert!(schedule.is_due(FULL, false));
         schedule.sent(500);
         schedule.observe(150, start + SECOND);
-        assert!(schedule.is_due(PART));
+        assert!(schedule.is_due(PART, false));
         schedule.sent(100);
         schedule.observe(50, start + SECOND);
-        assert!(!schedule.is_due(PART) && !schedule.is_due(FULL));
+        assert!(!schedule.is_due(PART, false) && !schedule.is_due(FULL, false));
         assert_eq!(schedule.ends(), Some(start + 2 * SECOND));
     }
 
@@ -133,11 +134,11 @@ mod tests {
         let now = Instant::now();
         let mut schedule = Schedule::new(Duration::ZERO, true);
         schedule.observe(1, now);
-        assert!(schedule.is_due(PART));
+        assert!(schedule.is_due(PART, false));
         let mut stopping = Schedule::new(900 * SECOND, false);
         stopping.observe(1, now);
-        assert!(!stopping.is_due(PART));
+        assert!(!stopping.is_due(PART, false));
         assert!(stopping.rush() && !stopping.rush());
-        assert!(stopping.is_due(PART));
+        assert!(stopping.is_due(PART, false));
     }
 }

@@ -441,7 +441,11 @@ impl Intake {
         drop(queue);
         let full = self.settings.full_batch_records;
         let first = before == 0 && after > 0;
-        if first || (before < full && after >= full) || bytes >= self.settings.full_batch_bytes {
+        if first
+            || (before < full && after >= full)
+            || bytes >= self.settings.full_batch_bytes
+            || stream.share.is_pressed()
+        {
             stream.wake.notify_one();
         }
     }

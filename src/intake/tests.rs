@@ -464,3 +464,24 @@ fn a_delimiter_is_behind_each_record_in_the_queue() {
     assert_eq!(data, [&b"one\n"[..], b"two\n", b"three\n\n"]);
     bench.stream.queue().settle(3, Vec::new());
 }
+
+#[test]
+fn the_worker_is_woken_where_memory_is_scarce() {
+    use std::task::{Context, Poll, Waker};
+
+    let woken = |stream: &Stream| {
+        let notified = std::pin::pin!(stream.wake.notified());
+        notified.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    };
+    let memory = 30 * MemoryBudget::record_bytes(1000, 1);
+    let mut bench = Bench::with(WhenFull::Reject, memory, |settings| {
+        settings.queue_size = 500
+    });
+    bench.publish(&["1"], 1000);
+    assert!(woken(&bench.stream), "the interval begins");
+    bench.publish(&["2"; 15], 1000);
+    assert!(!woken(&bench.stream), "there is room for more");
+    bench.publish(&["3"; 6], 1000);
+    assert!(woken(&bench.stream));
+    assert_eq!(bench.stream.queue().waiting(), 22, "none was refused yet");
+}

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// four fifths at most, two take four ninths each, and whoever is well always finds room.
 const SHARE_OF_FREE: usize = 4;
 
+/// Where less than this part of the memory is free, nobody waits for more records to make a full batch.
+const SCARCE_PART: usize = 8;
+
 /// How many bytes the records of all streams may cost, and how many they do. Cheap to clone;
 /// clones count together.
 #[derive(Debug, Clone)]
@@ -100,6 +103,20 @@ impl Share {
             share: self.clone(),
             bytes,
         })
+    }
+}
+
+impl Share {
+    /// Whether this stream holds some of a memory that is nearly used up, or half of what it may have itself: records
+    /// that wait for a full batch, or for their interval, would keep the next ones out.
+    pub fn is_pressed(&self) -> bool {
+        let own = self.own.used.load(Ordering::Relaxed);
+        let account = &self.own.account;
+        let free = account
+            .limit
+            .saturating_sub(account.used.load(Ordering::Relaxed));
+        own > 0
+            && (free < account.limit / SCARCE_PART || own >= free.saturating_mul(SHARE_OF_FREE / 2))
     }
 }
 
@@ -213,5 +230,42 @@ mod tests {
     fn a_record_costs_itself_and_its_body() {
         assert_eq!(MemoryBudget::record_bytes(300, 10), 300 + 400 + 20 + 512);
         assert_eq!(MemoryBudget::record_bytes(0, 0), 512);
+    }
+
+    #[test]
+    fn a_stream_is_pressed_before_its_records_are_refused() {
+        // Alone, at two thirds of all; four fifths are the most.
+        let budget = MemoryBudget::new(30_000);
+        let share = budget.share();
+        assert!(!share.is_pressed());
+        let most = charges_until_refused(&share);
+        let pressed = charges_until(&share, Share::is_pressed);
+        assert_eq!((pressed, most), (200, 240));
+        // One of many, when hardly anything is free.
+        let budget = MemoryBudget::new(80_000);
+        let shares: Vec<Share> = (0..40).map(|_| budget.share()).collect();
+        let charge = |share: &Share| share.charge(100).unwrap();
+        let mut held: Vec<Charge> = Vec::new();
+        while !shares[0].is_pressed() {
+            held.extend(shares.iter().map(charge));
+        }
+        let used = budget.used_bytes();
+        assert!((70_000..76_000).contains(&used), "{used}");
+        assert!(!budget.share().is_pressed(), "it holds nothing to send");
+    }
+
+    /// How many charges of 100 bytes are held when this comes true.
+    fn charges_until(share: &Share, is_so: impl Fn(&Share) -> bool) -> usize {
+        let mut held = Vec::new();
+        while !is_so(share) {
+            held.push(share.charge(100).unwrap());
+        }
+        held.len()
+    }
+
+    fn charges_until_refused(share: &Share) -> usize {
+        std::iter::from_fn(|| share.charge(100))
+            .collect::<Vec<_>>()
+            .len()
     }
 }

@@ -102,16 +102,18 @@ impl StreamQueue {
         Some(record)
     }
 
-    /// Takes out every waiting record that is `max_age` old or older.
-    pub fn expire(&mut self, now: Instant, max_age: Duration) -> Vec<Record> {
+    /// Takes out waiting records that are `max_age` old or older, so many `most`: those in front.
+    pub fn expire(&mut self, now: Instant, max_age: Duration, most: usize) -> Vec<Record> {
         let is_old = |received: Instant| now.duration_since(received) >= max_age;
         if !self.oldest_bound.is_some_and(is_old) {
             return Vec::new();
         }
-        let (old, young): (Vec<_>, Vec<_>) = self
-            .waiting
-            .drain(..)
-            .partition(|record| is_old(record.received));
+        let mut found = 0;
+        let (old, young): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(|record| {
+            let is_one = found < most && is_old(record.received);
+            found += usize::from(is_one);
+            is_one
+        });
         self.waiting_bytes -= bytes_of(&old);
         self.oldest_bound = young.iter().map(|record| record.received).min();
         self.waiting = young.into();
@@ -271,8 +273,9 @@ mod tests {
         }
         assert_eq!(queue.oldest_bound(), Some(start));
         let now = start + Duration::from_secs(10);
-        assert_eq!(numbers(&queue.expire(now, Duration::from_secs(9))), [1, 3]);
-        assert!(queue.expire(now, Duration::from_secs(9)).is_empty());
+        assert_eq!(numbers(&queue.expire(now, Duration::from_secs(9), 1)), [1]);
+        assert_eq!(numbers(&queue.expire(now, Duration::from_secs(9), 9)), [3]);
+        assert!(queue.expire(now, Duration::from_secs(9), 9).is_empty());
         assert_eq!(queue.oldest_bound(), Some(start + Duration::from_secs(5)));
         assert_eq!(
             (queue.waiting_bytes(), numbers(&queue.drain())),
@@ -314,7 +317,7 @@ mod tests {
                     4 => if let Some(dropped) = queue.drop_oldest() {
                         prop_assert!(held.remove(&numbers(&[dropped])[0]));
                     },
-                    _ => for old in queue.expire(now, Duration::from_secs(dice % 60)) {
+                    _ => for old in queue.expire(now, Duration::from_secs(dice % 60), 9) {
                         prop_assert!(held.remove(&numbers(&[old])[0]));
                     },
                 }

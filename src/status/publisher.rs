@@ -159,7 +159,8 @@ impl Publisher {
         if overflowing && !backlog.overflowing {
             tracing::warn!(
                 bytes = backlog.bytes,
-                "the broker does not take status documents as fast as they come; the oldest are dropped"
+                dropped_statuses = dropped,
+                "more statuses wait for the broker than memory holds; the oldest are dropped, and counted when the connector stops"
             );
         }
         backlog.overflowing = overflowing;

@@ -312,7 +312,7 @@ async fn joined_records_are_noted_together_and_sent_again_together() {
     let texts: Vec<String> = (0..17)
         .map(|number| format!("{number:01023}{}", if number % 2 == 0 { "\n" } else { "" }))
         .collect();
-    let too_large = "x".repeat(RECORD_MAX_BYTES);
+    let too_large = "x".repeat(RECORD_MAX_BYTES + 1);
     let all: Vec<&str> = texts
         .iter()
         .map(String::as_str)

@@ -1,7 +1,10 @@
 //! Records that end without being delivered: expired, dropped for newer ones, or left at a stop.
 
-use tokio::time::Instant;
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+
+use super::starting::STATUSES_PAUSE;
 use super::{EXPIRY_PAUSE, LAST_LETTERS, Worker};
 use crate::batch::BATCH_MAX_RECORDS;
 use crate::code::{Code, DROPPED_MESSAGE};
@@ -10,6 +13,9 @@ use crate::delivery::refill;
 use crate::destination::{Destination, Outcome, ServiceError};
 use crate::queue::Record;
 use crate::status::Verdict;
+
+/// How long a stop waits for room for the statuses of what it leaves.
+const LAST_STATUSES: Duration = Duration::from_secs(2);
 
 impl<D: Destination> Worker<D> {
     /// Ends what waits for too long. A look costs a pass over the queue, so there is one a second.
@@ -20,7 +26,14 @@ impl<D: Destination> Worker<D> {
         if self.next_expiry.is_some_and(|next| next > now) {
             return;
         }
-        let old = self.stream.queue().expire(now, max_age);
+        // No more at once than their statuses have room.
+        let statuses = &self.context.statuses;
+        if !statuses.has_room_for(BATCH_MAX_RECORDS, true) {
+            self.next_expiry = Some(now + STATUSES_PAUSE);
+            return;
+        }
+        let most = statuses.room().max(BATCH_MAX_RECORDS);
+        let old = self.stream.queue().expire(now, max_age, most);
         let is_old = |oldest: Instant| now.saturating_duration_since(oldest) >= max_age;
         let more_on_disk = self.oldest_on_disk().is_some_and(is_old);
         if more_on_disk {
@@ -29,7 +42,8 @@ impl<D: Destination> Worker<D> {
         if old.is_empty() {
             return;
         }
-        self.next_expiry = (!more_on_disk).then(|| now + EXPIRY_PAUSE);
+        let is_all = !more_on_disk && old.len() < most;
+        self.next_expiry = is_all.then(|| now + EXPIRY_PAUSE);
         let message = format!(
             "not delivered within {} s (RECORD_MAX_AGE)",
             max_age.as_secs()
@@ -116,15 +130,23 @@ impl<D: Destination> Worker<D> {
             .flat_map(|(_, flight)| flight.records)
             .collect();
         let in_flight = left.len();
-        let mut queue = self.stream.queue();
-        queue.settle(in_flight, Vec::new());
-        left.extend(queue.drain());
-        drop(queue);
-        self.fail_all(
-            &left,
-            Code::ConnectorStopped,
-            "the connector stopped before the record was known to be delivered",
-        );
+        {
+            let mut queue = self.stream.queue();
+            queue.settle(in_flight, Vec::new());
+            left.extend(queue.drain());
+        }
+        let limit = Instant::now() + LAST_STATUSES;
+        for some in left.chunks(BATCH_MAX_RECORDS) {
+            // A broker that takes statuses takes these too, given the time.
+            while self.context.statuses.is_congested() && Instant::now() < limit {
+                sleep(STATUSES_PAUSE).await;
+            }
+            self.fail_all(
+                some,
+                Code::ConnectorStopped,
+                "the connector stopped before the record was known to be delivered",
+            );
+        }
         left.len()
     }
 

@@ -12,8 +12,8 @@ use crate::batch::BATCH_MAX_RECORDS;
 use crate::delivery::refill;
 use crate::destination::Destination;
 
-/// How long calls wait before they look again whether their statuses have room.
-const STATUSES_PAUSE: Duration = Duration::from_millis(5);
+/// How long calls, and whatever else brings statuses, wait before they look again whether these have room.
+pub(super) const STATUSES_PAUSE: Duration = Duration::from_millis(5);
 
 impl<D: Destination> Worker<D> {
     /// Starts every call that is due and allowed.
@@ -31,7 +31,9 @@ impl<D: Destination> Worker<D> {
             let allowed = self.parallel.allowed(self.backoff.is_probing());
             let free = allowed.saturating_sub(self.in_flight.len());
             if expected.records == 0
-                || !self.schedule.is_due(expected)
+                || !self
+                    .schedule
+                    .is_due(expected, self.stream.share.is_pressed())
                 || self.backoff.until(now).is_some()
                 || free == 0
                 || self.paying.is_some()

@@ -407,6 +407,21 @@ async fn a_full_batch_goes_early() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_waits_goes_early_where_memory_is_scarce() {
+    let memory = 30 * MemoryBudget::record_bytes(1000, 8);
+    let bench = Bench::start_with(memory, settings(10), None, |call| {
+        (Duration::ZERO, call.delivered())
+    });
+    bench.push(0..15, 1000);
+    bench.until(SECOND).await;
+    assert_eq!(bench.plan(), []);
+    bench.push(15..22, 1000);
+    bench.until(9 * SECOND).await;
+    assert_eq!(bench.plan(), [(SECOND, list(0..22))]);
+    bench.finish(22).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_batch_waits_for_the_interval_where_told_to() {
     for (size, fits) in [(8, 500), (1_024_000, 3)] {
         let patient = WorkerSettings {

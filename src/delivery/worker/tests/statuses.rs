@@ -50,3 +50,46 @@ async fn a_broker_that_takes_none_does_not_keep_records_from_their_destination()
     assert!(bench.statuses.dropped() > 0);
     assert_eq!(bench.stop(SECOND).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn all_that_expires_at_once_is_told_as_fast_as_the_broker_takes_it() {
+    let settings = WorkerSettings {
+        record_max_age: Some(5 * SECOND),
+        ..settings(1)
+    };
+    let mut bench = Bench::start_reporting(BACKLOG_BYTES, settings, |_| {
+        (Duration::ZERO, refused(true, "ThrottlingException"))
+    });
+    bench.statuses.set_room(Room::Usual);
+    bench.push(0..RECORDS, 20);
+    bench.until(4 * SECOND).await;
+    let mut reported = BTreeMap::new();
+    for _ in 0..200 {
+        reported.extend(bench.verdicts());
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    assert_eq!(bench.statuses.dropped(), 0);
+    assert_eq!(reported, every(0..RECORDS, "Expired"));
+    assert_eq!(bench.stop(SECOND).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_a_stop_leaves_is_told_to_a_broker_that_takes_it() {
+    let mut bench = Bench::start_reporting(BACKLOG_BYTES, settings(1), |_| {
+        (Duration::ZERO, refused(true, "ThrottlingException"))
+    });
+    bench.statuses.set_room(Room::NoMatter);
+    bench.push(0..RECORDS, 20);
+    bench.until(2 * SECOND).await;
+    let statuses = bench.statuses.clone();
+    let broker = tokio::spawn(async move {
+        let mut taken = 0;
+        for _ in 0..5_000 {
+            taken += statuses.pop().map_or(0, |document| document.statuses);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        taken
+    });
+    assert_eq!(bench.stop(SECOND).await, RECORDS);
+    assert_eq!(broker.await.unwrap(), RECORDS);
+}
