@@ -36,25 +36,20 @@ impl Plan {
             if group.requests == 0 {
                 break;
             }
-            body += batch::body_bytes(if group_limits.compressed {
-                compressed_max_bytes(group.bytes)
-            } else {
-                group.bytes
-            });
-            // Of a request taken in before there was compression it is not known that it makes a record: alone, its
-            // call takes no other with it.
-            let is_doubtful = group_limits.compressed && group.bytes > COMPRESSED_FROM_MAX_BYTES;
-            if !groups.is_empty() && (body > limits.body_bytes || is_doubtful) {
+            body += match group_limits.compressed {
+                // Of a request taken in before there was compression it is not known that it makes a record: it has
+                // a call of its own, and takes no other with it.
+                true if group.bytes > COMPRESSED_FROM_MAX_BYTES => limits.body_bytes,
+                true => batch::body_bytes(compressed_max_bytes(group.bytes)),
+                false => batch::body_bytes(group.bytes),
+            };
+            if !groups.is_empty() && body > limits.body_bytes {
                 full = true;
                 break;
             }
             // All of the group, and one on.
             let _ = sizes.nth(group.requests - 1);
             groups.push(group);
-            if is_doubtful {
-                full = true;
-                break;
-            }
         }
         full |= groups.len() >= limits.records;
         Self::of(groups, full)

@@ -111,8 +111,6 @@ pub(super) struct Framer {
     buffer: BytesMut,
     /// The memory that the buffer, and what was cut from it, is part of, in bytes.
     memory: usize,
-    /// What is still to be read of the packet under way, where its length is known.
-    missing: usize,
     /// What is left to throw away of an oversize message.
     skip: usize,
 }
@@ -123,7 +121,6 @@ impl Framer {
             protocol,
             buffer: BytesMut::new(),
             memory: 0,
-            missing: 0,
             skip: 0,
         }
     }
@@ -131,13 +128,35 @@ impl Framer {
     /// Where to read into: the rest of the packet under way, and one read's worth of what follows. There may be
     /// more memory than that; but what comes in at once has to be small beside what bounds all memory.
     pub fn space(&mut self) -> Limit<&mut BytesMut> {
-        let room = self.buffer.capacity() - self.buffer.len();
-        // A packet under way has its room.
-        if self.missing == 0 && room < READ_BYTES / 16 {
-            self.renew(self.buffer.len() + READ_BYTES);
+        let (read, missing) = (self.buffer.len(), self.missing());
+        let room = self.buffer.capacity() - read;
+        let enough = if missing > 0 {
+            missing
+        } else {
+            READ_BYTES / 16
+        };
+        if room < enough {
+            // A large packet is gathered in one piece of the right size.
+            self.renew(if missing > 0 {
+                (read + missing).max(READ_BYTES)
+            } else {
+                read + READ_BYTES
+            });
         }
-        let most = (self.buffer.capacity() - self.buffer.len()).min(self.missing + READ_BYTES);
+        let most = (self.buffer.capacity() - read).min(missing + READ_BYTES);
         (&mut self.buffer).limit(most)
+    }
+
+    /// What is still to be read of the packet under way, where its length is known and it is to be held.
+    fn missing(&self) -> usize {
+        match fixed_header(&self.buffer) {
+            Ok(Some((header_bytes, remaining)))
+                if self.skip == 0 && header_bytes + remaining <= PACKET_MAX_BYTES =>
+            {
+                (header_bytes + remaining).saturating_sub(self.buffer.len())
+            }
+            _ => 0,
+        }
     }
 
     /// Bytes read and not cut yet.
@@ -166,11 +185,6 @@ impl Framer {
             };
         }
         if self.buffer.len() < total {
-            self.missing = total - self.buffer.len();
-            if self.buffer.capacity() < total {
-                // A large packet is gathered in one piece of the right size.
-                self.renew(total.max(READ_BYTES));
-            }
             return Ok(None);
         }
         let frame = self.cut(total);
@@ -185,7 +199,6 @@ impl Framer {
     /// Takes a whole packet out of the buffer. What a record keeps of it holds all the memory that it is part
     /// of: that is no more than twice a large packet, and no more than two reads of small ones.
     fn cut(&mut self, total: usize) -> BytesMut {
-        self.missing = 0;
         let frame = self.buffer.split_to(total);
         let is_lost_in_it = self.memory > 2 * READ_BYTES && self.memory > 2 * total;
         if total > READ_BYTES {

@@ -102,7 +102,7 @@ impl StreamQueue {
         Some(record)
     }
 
-    /// Takes out waiting records that are `max_age` old or older, so many `most`: those in front.
+    /// Takes out waiting records that are `max_age` old or older, the first ones in line, at most so many.
     pub fn expire(&mut self, now: Instant, max_age: Duration, most: usize) -> Vec<Record> {
         let is_old = |received: Instant| now.duration_since(received) >= max_age;
         if !self.oldest_bound.is_some_and(is_old) {

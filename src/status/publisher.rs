@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::{Document, DocumentBuilder, Shape, Verdict};
 use crate::batch::BATCH_MAX_RECORDS;
 
-/// What a status takes, in bytes, until there was one: an id, a record id of Amazon's, and the JSON around.
+/// What a status is reckoned to take at the least, in bytes: an id, a record id of Amazon's, and the JSON around.
 const USUAL_STATUS_BYTES: usize = 350;
 
 /// How documents are written and how many may wait.
@@ -208,17 +208,17 @@ impl Publisher {
     /// wait or are expected. `first` says that its stream has no other under way: such a call, if it has no more
     /// records than one that joins none, does not wait for other streams' calls, and only while the backlog is congested.
     pub fn has_room_for(&self, statuses: usize, first: bool) -> bool {
-        (first && statuses <= BATCH_MAX_RECORDS && self.has_room_for_first())
-            || statuses <= self.room()
+        (first && statuses <= BATCH_MAX_RECORDS && !self.is_congested()) || statuses <= self.room()
     }
 
-    fn has_room_for_first(&self) -> bool {
-        self.room_bytes() == usize::MAX || !self.is_congested()
+    /// How many statuses may come at once: as many as have room, but no fewer than those of a call that joins none.
+    pub fn most_at_once(&self) -> usize {
+        self.room().max(BATCH_MAX_RECORDS)
     }
 
     /// How many statuses have room beside those that wait or are expected.
-    pub fn room(&self) -> usize {
-        let room = self.room_bytes();
+    fn room(&self) -> usize {
+        let room = self.inner.room_bytes.load(Ordering::Relaxed);
         if room == usize::MAX {
             return usize::MAX;
         }
@@ -227,10 +227,6 @@ impl Publisher {
         let status_bytes = backlog.status_bytes.max(USUAL_STATUS_BYTES);
         let expected = self.inner.expected.load(Ordering::Relaxed);
         (room.saturating_sub(backlog.bytes) / status_bytes).saturating_sub(expected)
-    }
-
-    fn room_bytes(&self) -> usize {
-        self.inner.room_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether no document waits.

@@ -32,7 +32,7 @@ impl<D: Destination> Worker<D> {
             self.next_expiry = Some(now + STATUSES_PAUSE);
             return;
         }
-        let most = statuses.room().max(BATCH_MAX_RECORDS);
+        let most = statuses.most_at_once();
         let old = self.stream.queue().expire(now, max_age, most);
         let is_old = |oldest: Instant| now.saturating_duration_since(oldest) >= max_age;
         let more_on_disk = self.oldest_on_disk().is_some_and(is_old);

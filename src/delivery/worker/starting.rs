@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::{Flight, Worker};
 use crate::aggregate::Plan;
-use crate::batch::BATCH_MAX_RECORDS;
 use crate::delivery::refill;
 use crate::destination::Destination;
 
@@ -83,7 +82,7 @@ impl<D: Destination> Worker<D> {
     /// Where requests are joined, a call may bring more statuses than there is room for: it carries fewer then, but
     /// never fewer than a call that joins none.
     fn within_room(&self, planned: Plan) -> Plan {
-        let most = self.context.statuses.room().max(BATCH_MAX_RECORDS);
+        let most = self.context.statuses.most_at_once();
         if planned.batch.records <= most {
             return planned;
         }

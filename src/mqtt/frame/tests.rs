@@ -69,6 +69,23 @@ fn oversize_messages_are_skipped_and_the_session_goes_on() {
     }
 }
 
+/// While reading is paused, what comes in is not cut: there is room for it nevertheless, as no room reads as an end.
+#[test]
+fn there_is_room_while_nothing_is_cut() {
+    let packet = |bytes: usize| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
+    for bytes in [1_000, 30_000, 100_000] {
+        let stream = [packet(20_000), packet(bytes).repeat(200)].concat();
+        for before in (1..packet(20_000).len() + packet(bytes).len()).step_by(999) {
+            let mut framer = Framer::new(Protocol::V5);
+            received(&mut framer, &stream[..before]);
+            let mut rest = &stream[before..];
+            while framer.buffered() < READ_BYTES {
+                rest = read(&mut framer, rest);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_largest_packet_is_received() {
     let payload = vec![b'x'; PACKET_MAX_BYTES - 64];
