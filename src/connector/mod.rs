@@ -129,11 +129,13 @@ impl<D: Destination> Connector<D> {
         let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
         let plan = memory_plan(parameters);
         let batches = parameters.connector_version.batches();
-        let statuses = Publisher::new(PublisherSettings {
+        let budget = MemoryBudget::new(plan.queues_bytes);
+        let settings = PublisherSettings {
             shape: if batches { Shape::List } else { Shape::Single },
             document_max_bytes: parameters.status_max_bytes,
             backlog_max_bytes: plan.statuses_bytes,
-        });
+        };
+        let statuses = Publisher::new(settings, budget.share());
         let room = Arc::new(Notify::new());
         let disk = open_queue(parameters, &room)?;
         let dead_letters = open_dead_letters(parameters)?;
@@ -143,7 +145,7 @@ impl<D: Destination> Connector<D> {
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             intake_settings(parameters, joining.as_ref()),
-            MemoryBudget::new(plan.queues_bytes),
+            budget,
             disk.clone(),
             statuses.clone(),
             Instant::now(),

@@ -44,27 +44,8 @@ impl<D: Destination> Connector<D> {
         self.start_workers();
         self.service_manager.ready();
         loop {
-            if self.hand_over_statuses() {
-                congested_since = None;
-            }
             let now = Instant::now();
-            let congested = self.is_congested(&mut congested_since, now);
-            self.session.hold_acknowledgements(congested);
-            if !self.burial.is_under_way()
-                && let Some(too_large) = self.intake.next_too_large()
-            {
-                self.burial.begin(too_large);
-            }
-            let is_choked = self.intake.is_choked() || self.burial.is_under_way();
-            self.session.pause_reading(is_choked);
-            let is_stuck = !congested && congested_since.is_some();
-            self.statuses
-                .set_room(match (self.session.is_up(), is_stuck, is_choked) {
-                    (true, false, false) => Room::Usual,
-                    // While nothing is read, the broker's acknowledgements are not either: calls make room.
-                    (true, false, true) => Room::Reserve,
-                    _ => Room::NoMatter,
-                });
+            let congested = self.regulate(&mut congested_since, now);
             let wake_at = if congested {
                 next_housekeeping.min(now + CONGESTION_CHECK)
             } else {
@@ -93,6 +74,36 @@ impl<D: Destination> Connector<D> {
         }
         self.service_manager.stopping();
         self.drain().await
+    }
+
+    /// Hands statuses over, and sets what follows from how the broker takes them and from how much waits here:
+    /// whether messages are read, whether they are acknowledged, and how much room calls have for their statuses.
+    /// Says whether statuses are waited for; `since` is when that began.
+    fn regulate(&mut self, since: &mut Option<Instant>, now: Instant) -> bool {
+        let handed_over = self.hand_over_statuses();
+        if !self.burial.is_under_way()
+            && let Some(too_large) = self.intake.next_too_large()
+        {
+            self.burial.begin(too_large);
+        }
+        self.session
+            .pause_reading(self.intake.is_choked() || self.burial.is_under_way());
+        // The broker may have taken what it was given, and its answers stand behind messages that are not read
+        // yet. These are read as calls make room for them, so the calls' statuses are given more room meanwhile.
+        let is_behind = self.session.is_behind();
+        if handed_over || (is_behind && self.statuses.has_reserve()) {
+            *since = None;
+        }
+        let congested = self.is_congested(since, now);
+        self.session.hold_acknowledgements(congested);
+        let is_stuck = !congested && since.is_some();
+        self.statuses
+            .set_room(match (self.session.is_up(), is_stuck, is_behind) {
+                (true, false, false) => Room::Usual,
+                (true, false, true) => Room::Reserve,
+                _ => Room::NoMatter,
+            });
+        congested
     }
 
     /// How often to look after things and to say that we live.

@@ -31,13 +31,14 @@ impl Bench {
         memory_bytes: usize,
         set: impl FnOnce(&mut IntakeSettings),
     ) -> Self {
-        let statuses = Publisher::new(PublisherSettings {
+        let partitions = Partitions::default();
+        let budget = MemoryBudget::new(memory_bytes);
+        let settings = PublisherSettings {
             shape: Shape::List,
             document_max_bytes: 120_000,
             backlog_max_bytes: 10_000_000,
-        });
-        let partitions = Partitions::default();
-        let budget = MemoryBudget::new(memory_bytes);
+        };
+        let statuses = Publisher::new(settings, budget.share());
         let now = Instant::now();
         let mut settings = IntakeSettings {
             default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),

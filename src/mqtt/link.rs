@@ -55,6 +55,8 @@ pub(super) struct Up {
     read_bytes: usize,
     /// Whether nothing was read lately, and so no answer either.
     paused: bool,
+    /// Whether something may wait from a time when nothing was read.
+    behind: bool,
     /// Whether that answer is the one to our subscription.
     subscribing: bool,
     /// Whether the broker kept our session: then what is sent again is marked so.
@@ -96,6 +98,7 @@ impl Up {
             rest: Rest::new(window, now),
             read_bytes: 0,
             paused: false,
+            behind: false,
             subscribing: false,
             resumed: accepted.session_present,
             timer: Box::pin(sleep_until(now)),
@@ -125,6 +128,11 @@ impl Up {
         self.answer_due = None;
     }
 
+    /// Whether what piled up while nothing was read is not all read yet.
+    pub fn is_behind(&self) -> bool {
+        self.behind
+    }
+
     /// The broker has answered a ping.
     pub fn ponged(&mut self) {
         if !self.subscribing {
@@ -150,6 +158,7 @@ impl Up {
             self.grant_time();
         }
         self.paused = paused;
+        self.behind |= paused;
         match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
@@ -220,6 +229,7 @@ impl Up {
             if let Poll::Ready(read) = read.poll(cx) {
                 return Poll::Ready(Ok(Progress::Read(read?)));
             }
+            self.behind &= paused;
         }
         let due = match self.answer_due {
             Some(answer) if !paused => answer.min(self.ping_due()),

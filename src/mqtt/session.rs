@@ -139,6 +139,11 @@ impl Session {
         self.reading_paused = pause;
     }
 
+    /// Whether answers of the broker may stand behind messages that are not read yet, since reading was paused.
+    pub fn is_behind(&self) -> bool {
+        matches!(&self.link, Link::Up(up) if self.reading_paused || up.is_behind())
+    }
+
     /// Whether the session is up and takes another message to publish.
     pub fn can_publish(&self) -> bool {
         matches!(&self.link, Link::Up(up) if !up.is_subscribing()) && self.outbox.has_room()

@@ -26,6 +26,13 @@ struct Account {
     limit: usize,
 }
 
+impl Account {
+    /// Bytes that are not charged at the moment.
+    fn free_bytes(&self) -> usize {
+        self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+}
+
 impl MemoryBudget {
     /// What a record costs beside its bytes: its place in the queue, in a batch and in a status
     /// document, and the allocator's share. Measured with 20-byte records, rounded up.
@@ -105,14 +112,20 @@ impl Share {
         })
     }
 
+    /// How many bytes may be charged at once at the moment.
+    pub fn free_bytes(&self) -> usize {
+        let own = self.own.used.load(Ordering::Relaxed);
+        let free = self.own.account.free_bytes();
+        // So many that what is held then is `SHARE_OF_FREE` times what is free then.
+        free.saturating_mul(SHARE_OF_FREE).saturating_sub(own) / (SHARE_OF_FREE + 1)
+    }
+
     /// Whether this stream holds some of a memory that is nearly used up, or half of what it may have itself: records
     /// that wait for a full batch, or for their interval, would keep the next ones out.
     pub fn is_pressed(&self) -> bool {
         let own = self.own.used.load(Ordering::Relaxed);
         let account = &self.own.account;
-        let free = account
-            .limit
-            .saturating_sub(account.used.load(Ordering::Relaxed));
+        let free = account.free_bytes();
         own > 0
             && (free < account.limit / SCARCE_PART || own >= free.saturating_mul(SHARE_OF_FREE / 2))
     }
@@ -137,15 +150,28 @@ impl Charge {
         })
     }
 
+    /// How many bytes it stands for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes another one of the same share in.
+    pub fn join(&mut self, mut other: Charge) {
+        debug_assert!(self.is_of_one_share_with(&other));
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    fn is_of_one_share_with(&self, other: &Charge) -> bool {
+        Arc::ptr_eq(&self.share.own, &other.share.own)
+    }
+
     /// Gives many back together: the counters are other threads' as well, and each touch of them is
     /// paid for.
     pub fn give_back(charges: impl IntoIterator<Item = Charge>) {
         let mut all: Option<Charge> = None;
-        for mut charge in charges {
+        for charge in charges {
             match &mut all {
-                Some(all) if Arc::ptr_eq(&all.share.own, &charge.share.own) => {
-                    all.bytes += std::mem::take(&mut charge.bytes);
-                }
+                Some(all) if all.is_of_one_share_with(&charge) => all.join(charge),
                 _ => all = Some(charge),
             }
         }
@@ -185,6 +211,21 @@ mod tests {
         assert_eq!(budget.used_bytes(), 40);
         drop(rest);
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_free_can_be_charged_at_once_and_no_more() {
+        let budget = MemoryBudget::new(1000);
+        let (share, other) = (budget.share(), budget.share());
+        let _others = other.charge(300).unwrap();
+        let mut held = share.charge(100).unwrap();
+        let free = share.free_bytes();
+        assert!(share.charge(free + 2).is_none());
+        held.join(share.charge(free).unwrap());
+        assert_eq!((held.bytes(), free), (100 + free, 460));
+        assert_eq!((share.free_bytes(), budget.used_bytes()), (0, 400 + free));
+        drop(held);
+        assert_eq!(budget.used_bytes(), 300);
     }
 
     #[test]

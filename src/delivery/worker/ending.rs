@@ -28,10 +28,10 @@ impl<D: Destination> Worker<D> {
         }
         // No more at once than their statuses have room.
         let statuses = &self.context.statuses;
-        if !statuses.has_room_for(BATCH_MAX_RECORDS, true) {
+        let Some(_expected) = statuses.room_for(BATCH_MAX_RECORDS, true) else {
             self.next_expiry = Some(now + STATUSES_PAUSE);
             return;
-        }
+        };
         let most = statuses.most_at_once();
         let old = self.stream.queue().expire(now, max_age, most);
         let is_old = |oldest: Instant| now.saturating_duration_since(oldest) >= max_age;

@@ -10,6 +10,7 @@ use super::{Flight, Worker};
 use crate::aggregate::Plan;
 use crate::delivery::refill;
 use crate::destination::Destination;
+use crate::status::Expected;
 
 /// How long calls, and whatever else brings statuses, wait before they look again whether these have room.
 pub(super) const STATUSES_PAUSE: Duration = Duration::from_millis(5);
@@ -56,10 +57,10 @@ impl<D: Destination> Worker<D> {
             let planned = self.within_room(planned);
             let is_first = self.in_flight.is_empty();
             let statuses = &self.context.statuses;
-            if !statuses.has_room_for(planned.batch.records, is_first) {
+            let Some(expected) = statuses.room_for(planned.batch.records, is_first) else {
                 self.statuses_due = Some(now + STATUSES_PAUSE);
                 return;
-            }
+            };
             // None to be had: it is tried again when a call of this stream ends.
             let Some(permit) = self.permit() else { return };
             let plan = if !self.pace.is_limited() {
@@ -75,7 +76,7 @@ impl<D: Destination> Worker<D> {
                 }));
                 return;
             };
-            self.start_call(&plan, permit);
+            self.start_call(&plan, permit, expected);
         }
     }
 
@@ -99,7 +100,12 @@ impl<D: Destination> Worker<D> {
         permits.try_acquire_owned().ok().map(Some)
     }
 
-    fn start_call(&mut self, plan: &Plan, permit: Option<OwnedSemaphorePermit>) {
+    fn start_call(
+        &mut self,
+        plan: &Plan,
+        permit: Option<OwnedSemaphorePermit>,
+        expected: Expected,
+    ) {
         let mut queue = self.stream.queue();
         // Expiry or drop-oldest may have shortened the queue since.
         let Plan { batch, groups } = self.packing.plan_within(queue.waiting_data(), plan);
@@ -118,7 +124,6 @@ impl<D: Destination> Worker<D> {
             destination.put_batch(&stream.arn, data).await
         });
         let generation = self.backoff.generation();
-        let expected = self.context.statuses.expect(records.len());
         self.in_flight.insert(
             call.id(),
             Flight {

@@ -188,11 +188,12 @@ fn settings(interval_s: u64) -> WorkerSettings {
 }
 
 fn publisher(backlog_max_bytes: usize) -> Publisher {
-    Publisher::new(PublisherSettings {
+    let settings = PublisherSettings {
         shape: Shape::List,
         document_max_bytes: 120_000,
         backlog_max_bytes,
-    })
+    };
+    Publisher::new(settings, MemoryBudget::new(0).share())
 }
 
 /// A worker at work, its queue and its statuses.

@@ -560,6 +560,37 @@ async fn a_pause_in_reading_ends_no_connection() {
     tokio::select! { () = script => {}, () = client => {} }
 }
 
+/// Whoever waits for an answer of the broker knows until when it may stand behind messages.
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_the_session_is_behind_until_all_is_read() {
+    let broker = Broker::start().await;
+    let mut session = broker.session(v311());
+    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
+    while !session.can_publish() {
+        next(&mut session).await;
+    }
+    assert!(session.publish(&"t".into(), Bytes::from_static(b"status")) && !session.is_behind());
+    session.pause_reading(true);
+    assert!(session.is_behind());
+    for id in 1..=100 {
+        peer.send(&message(id, &[b'm'; 1000])).await;
+    }
+    peer.send(&[0x40, 2, 0, 1]).await;
+    let paused = timeout(Duration::from_secs(5), session.next()).await;
+    assert!(paused.is_err(), "{paused:?}");
+    session.pause_reading(false);
+    while session.under_way() > 0 {
+        assert!(session.is_behind());
+        next(&mut session).await;
+    }
+    let idle = timeout(Duration::from_secs(5), session.next()).await;
+    assert!(idle.is_err() && !session.is_behind(), "{idle:?}");
+    session.pause_reading(true);
+    drop(peer);
+    while !matches!(next(&mut session).await, Event::Disconnected) {}
+    assert!(!session.is_behind());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_is_not_answered_is_made_again_elsewhere() {
     let broker = Broker::start().await;
