@@ -7,7 +7,7 @@ use super::cases::linear::BYTES_BOUND;
 use super::cases::mosquitto::{CONNECTOR_V5, DISK_V5, FLOOR_V5};
 use super::cases::{CONNECTOR, FLOOR};
 use super::peers;
-use super::results::{Results, Row};
+use super::results::{Cell, Results, Row};
 
 /// Which side of a bar is good.
 #[derive(Debug, Clone, Copy)]
@@ -239,7 +239,5 @@ fn worst_bytes_bound(results: &Results) -> Option<f64> {
         .linear
         .iter()
         .filter(|cell| cell.record_bytes >= BYTES_BOUND);
-    bound
-        .map(|cell| cell.cpu_per_gb() / cell.least_per_gb)
-        .max_by(f64::total_cmp)
+    bound.map(Cell::to_least).max_by(f64::total_cmp)
 }

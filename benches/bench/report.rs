@@ -288,10 +288,11 @@ fn linear(results: &Results) -> Option<String> {
             })
         };
         let mut row = vec![format!("{size}")];
-        row.extend(cells(|cell| cell.run.cpu_per_million()));
+        row.extend(cells(|cell| cell.median(|run| run.run.cpu_per_million())));
         row.extend(cells(Cell::cpu_per_gb));
-        row.extend(cells(|cell| cell.least_per_gb).into_iter().take(1));
-        row.extend(cells(|cell| cell.cpu_per_gb() / cell.least_per_gb));
+        let least = cells(|cell| cell.median(|run| run.least_per_gb));
+        row.extend(least.into_iter().take(1));
+        row.extend(cells(Cell::to_least));
         row
     });
     let mut head = vec!["bytes".to_owned()];

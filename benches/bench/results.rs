@@ -138,6 +138,13 @@ pub struct Cell {
     pub streams: usize,
     /// Bytes of a record.
     pub record_bytes: usize,
+    /// In the order in which they were taken.
+    pub runs: Vec<CellRun>,
+}
+
+/// One run of a cell, and what was measured right before it.
+#[derive(Debug, Serialize)]
+pub struct CellRun {
     /// What went through.
     pub run: Run,
     /// CPU seconds per GB of records for base64, SHA-256 and one copy of the same bytes.
@@ -145,9 +152,24 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The median of a figure of its runs.
+    pub fn median(&self, figure: impl Fn(&CellRun) -> f64) -> f64 {
+        median(self.runs.iter().map(figure).collect())
+    }
+
     /// CPU seconds per GB of records.
     pub fn cpu_per_gb(&self) -> f64 {
-        self.run.cpu_per_million() / self.record_bytes as f64 * 1e3
+        self.median(|run| self.run_per_gb(run))
+    }
+
+    /// The same, to what these bytes cost at the least.
+    pub fn to_least(&self) -> f64 {
+        self.median(|run| self.run_per_gb(run) / run.least_per_gb)
+    }
+
+    /// The same of one run.
+    pub fn run_per_gb(&self, run: &CellRun) -> f64 {
+        run.run.cpu_per_million() / self.record_bytes as f64 * 1e3
     }
 }
 

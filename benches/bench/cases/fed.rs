@@ -86,8 +86,8 @@ pub fn slow(context: &Context, results: &mut Results) {
         results,
         "slow",
         &[
-            (NOT_SLOW, &|| connector(context, &feed(3_000_000, 0, &ROOM))),
-            (SLOW, &|| connector(context, &feed(3_000_000, 50, &ROOM))),
+            (NOT_SLOW, &|| connector(context, &feed(6_000_000, 0, &ROOM))),
+            (SLOW, &|| connector(context, &feed(6_000_000, 50, &ROOM))),
             (SLOW_DEFAULT, &|| {
                 connector(context, &feed(200_000, 50, &[]))
             }),

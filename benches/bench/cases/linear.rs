@@ -13,7 +13,7 @@ use super::Context;
 use super::fed::{Feed, connector};
 use crate::payload::Payload;
 use crate::process;
-use crate::results::{Cell, Results};
+use crate::results::{Cell, CellRun, Results};
 
 /// How many streams.
 pub const STREAMS: [usize; 3] = [1, 10, 100];
@@ -34,44 +34,55 @@ const RECORDS: usize = 400_000;
 /// with the largest records, it need not wait long.
 const VARIABLES: [(&str, &str); 2] = [("MEMORY_SIZE", "262144"), ("PUBLISH_INTERVAL", "1")];
 
-/// The whole table.
+/// The whole table, as often as asked.
 pub fn run(context: &Context, results: &mut Results) {
-    for record_bytes in SIZES {
-        let least_per_gb = least_per_gb(record_bytes).expect("it is measured in memory");
-        for streams in STREAMS {
-            let records = RECORDS.min(BYTES / record_bytes);
-            let run = connector(
-                context,
-                &Feed {
-                    payload: &Payload::new(record_bytes).for_streams(streams),
-                    warm_up: (records / 8) as u64,
-                    records: records as u64,
-                    latency: Duration::ZERO,
-                    variables: &VARIABLES,
-                },
-            );
-            let run = match run {
-                Ok(run) => run,
-                Err(error) => {
-                    results.fault(format!("{streams} streams, {record_bytes} B: {error}"));
-                    continue;
-                }
-            };
-            let cell = Cell {
+    let sizes = SIZES.iter();
+    let mut cells: Vec<Cell> = sizes
+        .flat_map(|&record_bytes| {
+            STREAMS.map(|streams| Cell {
                 streams,
                 record_bytes,
-                run,
-                least_per_gb,
-            };
-            println!(
-                "linear     {streams:>3} streams {record_bytes:>9} B {:>12.2} CPU s/M {:>8.2} CPU s/GB, least {:.2}",
-                cell.run.cpu_per_million(),
-                cell.cpu_per_gb(),
-                cell.least_per_gb
-            );
-            results.linear.push(cell);
+                runs: Vec::new(),
+            })
+        })
+        .collect();
+    for _ in 0..context.runs {
+        for cell in &mut cells {
+            match measure(context, cell) {
+                Ok(run) => cell.runs.push(run),
+                Err(error) => results.fault(format!(
+                    "{} streams, {} B: {error}",
+                    cell.streams, cell.record_bytes
+                )),
+            }
         }
     }
+    cells.retain(|cell| !cell.runs.is_empty());
+    results.linear = cells;
+}
+
+/// One run of a cell. What the bytes cost at the least is measured with it: the machine is not always the same.
+fn measure(context: &Context, cell: &Cell) -> io::Result<CellRun> {
+    let (streams, record_bytes) = (cell.streams, cell.record_bytes);
+    let least_per_gb = least_per_gb(record_bytes)?;
+    let records = RECORDS.min(BYTES / record_bytes);
+    let feed = Feed {
+        payload: &Payload::new(record_bytes).for_streams(streams),
+        warm_up: (records / 8) as u64,
+        records: records as u64,
+        latency: Duration::ZERO,
+        variables: &VARIABLES,
+    };
+    let run = CellRun {
+        run: connector(context, &feed)?,
+        least_per_gb,
+    };
+    println!(
+        "linear     {streams:>3} streams {record_bytes:>9} B {:>12.2} CPU s/M {:>8.2} CPU s/GB, least {least_per_gb:.2}",
+        run.run.cpu_per_million(),
+        cell.run_per_gb(&run),
+    );
+    Ok(run)
 }
 
 /// CPU seconds per GB of records for base64, SHA-256 of the text and one copy of it, record by record.
