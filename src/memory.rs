@@ -39,6 +39,10 @@ const COMPRESSING_BYTES: usize = COMPRESSION_MEMORY_BYTES + MIB;
 /// itself, its compressed form, and the request that carries that, 10/3 of its size instead of 7/3.
 const COMPRESSED_COST: (usize, usize) = (10, 7);
 
+/// What statuses that borrow of the queues' part leave free of it: a record of the largest size finds room there, beside
+/// smaller ones of its stream.
+pub const LEFT_TO_RECORDS_BYTES: usize = 2 * MemoryBudget::record_bytes(RECORD_MAX_BYTES, 0);
+
 /// The smallest memory size that works, in KB: one record of the largest size can be held.
 pub const LEAST_MEMORY_SIZE_KB: u64 = 28_672;
 
@@ -63,7 +67,7 @@ pub fn least_memory_size_kb(on_disk: bool, compresses: bool) -> u64 {
 pub struct MemoryPlan {
     /// All queues together, in the currency of [`MemoryBudget`].
     pub queues_bytes: usize,
-    /// Status documents that wait for the broker.
+    /// Status documents that wait for the broker, without what they borrow of the queues' part.
     pub statuses_bytes: usize,
 }
 

@@ -23,7 +23,7 @@ use crate::destination::Destination;
 use crate::envelope::Envelope;
 use crate::files::{Directory, DirectoryError};
 use crate::intake::{Intake, IntakeSettings};
-use crate::memory::MemoryPlan;
+use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::mqtt::{
     Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles,
     client_config,
@@ -134,6 +134,7 @@ impl<D: Destination> Connector<D> {
             shape: if batches { Shape::List } else { Shape::Single },
             document_max_bytes: parameters.status_max_bytes,
             backlog_max_bytes: plan.statuses_bytes,
+            left_bytes: LEFT_TO_RECORDS_BYTES,
         };
         let statuses = Publisher::new(settings, budget.share());
         let room = Arc::new(Notify::new());

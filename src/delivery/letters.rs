@@ -12,6 +12,7 @@ use crate::arn::DeliveryStreamArn;
 use crate::dead_letters::{DeadLetters, Letter};
 use crate::destination::{Outcome, ServiceError};
 use crate::queue::Record;
+use crate::status::Expected;
 use crate::utc::unix_ms;
 
 /// Letters that are written together at most: each takes memory of its own meanwhile, and a whole queue
@@ -26,6 +27,8 @@ pub(super) struct Ended {
     pub outcomes: Vec<Outcome>,
     /// Whether they waited for too long; else they come from a call.
     pub expired: bool,
+    /// Room for their statuses, until these are published.
+    pub _expected: Expected,
 }
 
 /// Letters on their way to the disk, and the records that wait for that.

@@ -135,7 +135,7 @@ struct Flight {
     /// The back-off's generation at its start.
     generation: u64,
     /// Room for its statuses.
-    _expected: Expected,
+    expected: Expected,
     /// Held until it ends; the first call of a stream needs none, so no stream waits for another.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -299,7 +299,7 @@ impl<D: Destination> Worker<D> {
             records,
             groups,
             generation,
-            _expected,
+            expected,
             _permit,
         }) = self.in_flight.remove(&id)
         else {
@@ -325,6 +325,7 @@ impl<D: Destination> Worker<D> {
             records,
             outcomes,
             expired: false,
+            _expected: expected,
         });
     }
 

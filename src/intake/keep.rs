@@ -75,7 +75,7 @@ impl Intake {
             }
         }
         drop(door);
-        self.streams.get_mut(index).parked -= 1;
+        self.streams.get_mut(index).unpark();
         Ok(())
     }
 

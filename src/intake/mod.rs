@@ -331,11 +331,16 @@ impl Intake {
 
     fn park(&mut self, slot: SlotIndex, stream: &Stream, mut staged: Staged) {
         staged.detach();
-        if stream.disk.is_none() && staged.charge.is_none() {
+        let waits = self.streams.get_mut(slot);
+        waits.parked += 1;
+        if waits.parked_uncharged {
+            // The place of what comes later could be what keeps the one before it out.
+            staged.charge = None;
+        } else if stream.disk.is_none() && staged.charge.is_none() {
             // Where memory has a place for it, the place is kept: only what has none stops reading.
             staged.charge = stream.share.charge(staged.cost_bytes());
+            waits.parked_uncharged = staged.charge.is_none();
         }
-        self.streams.get_mut(slot).parked += 1;
         self.parking.push(Parked { slot, staged });
     }
 
@@ -369,7 +374,7 @@ impl Intake {
             self.wake(&stream, before, queue);
             match admitted {
                 Ok(()) => {
-                    self.streams.get_mut(slot).parked -= 1;
+                    self.streams.get_mut(slot).unpark();
                     if let Some(token) = ack {
                         acknowledge(token);
                     }
@@ -393,7 +398,7 @@ impl Intake {
         }
         for Parked { slot, mut staged } in self.parking.take_all() {
             if resumed && staged.ack.is_some() {
-                self.streams.get_mut(slot).parked -= 1;
+                self.streams.get_mut(slot).unpark();
             } else {
                 staged.ack = None;
                 self.parking.push(Parked { slot, staged });

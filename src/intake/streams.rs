@@ -34,11 +34,19 @@ pub(super) struct Slot {
     pub staging: Staging,
     /// Records that wait for room.
     pub parked: usize,
+    /// Whether memory had no place for one of them.
+    pub parked_uncharged: bool,
     /// When a request last named it.
     last_used: Instant,
 }
 
 impl Slot {
+    /// One record fewer waits for room.
+    pub fn unpark(&mut self) {
+        self.parked -= 1;
+        self.parked_uncharged &= self.parked > 0;
+    }
+
     fn is_idle(&self) -> bool {
         self.staging.is_empty() && self.parked == 0 && self.stream.is_empty()
     }
@@ -173,6 +181,7 @@ impl Streams {
             stream,
             staging: Staging::default(),
             parked: 0,
+            parked_uncharged: false,
             last_used: now,
         };
         let index = match self.slots.iter().position(Option::is_none) {

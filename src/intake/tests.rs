@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::parking::{PARKED_MAX, UNCHARGED_MAX_BYTES};
 use super::streams::STREAMS_MAX;
 use super::*;
+use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::request::{RECORD_MAX_BYTES, Topics};
 use crate::status::{PublisherSettings, Shape};
 
@@ -37,6 +38,7 @@ impl Bench {
             shape: Shape::List,
             document_max_bytes: 120_000,
             backlog_max_bytes: 10_000_000,
+            left_bytes: 0,
         };
         let statuses = Publisher::new(settings, budget.share());
         let now = Instant::now();
@@ -485,4 +487,48 @@ fn the_worker_is_woken_where_memory_is_scarce() {
     bench.publish(&["3"; 6], 1000);
     assert!(woken(&bench.stream));
     assert_eq!(bench.stream.queue().waiting(), 22, "none was refused yet");
+}
+
+#[test]
+fn a_large_record_that_waits_is_not_kept_out_by_what_came_behind_it() {
+    let memory = MemoryPlan::of(28_672 * 1024, false).queues_bytes;
+    let mut bench = Bench::new(WhenFull::Wait, memory);
+    bench.publish(&["1", "2", "3"], 200);
+    bench.publish(&["large"], 1_000_000);
+    bench.publish(&["small"], 200);
+    assert_eq!(bench.deliver(9), ["1", "2", "3"]);
+    bench.retry();
+    assert_eq!(bench.deliver(9), ["large"]);
+    bench.retry();
+    assert_eq!(bench.deliver(9), ["small"]);
+    bench.publish(&["4"], 200);
+    assert_eq!(bench.deliver(9), ["4"]);
+}
+
+#[test]
+fn what_statuses_borrow_keeps_no_large_record_out() {
+    for memory_size_kb in [32_768, 40_000, 65_535] {
+        let memory = MemoryPlan::of(memory_size_kb * 1024, false).queues_bytes;
+        let mut bench = Bench::new(WhenFull::Wait, memory);
+        let settings = PublisherSettings {
+            shape: Shape::List,
+            document_max_bytes: 120_000,
+            backlog_max_bytes: 1_000_000,
+            left_bytes: LEFT_TO_RECORDS_BYTES,
+        };
+        let statuses = Publisher::new(settings, bench.budget.share());
+        while statuses.dropped() == 0 {
+            let verdict = Verdict::Success { record_id: "r" };
+            statuses.publish((0..500).map(|_| ("id", verdict)));
+        }
+        bench.publish(&["1"], 200);
+        bench.publish(&["large"], RECORD_MAX_BYTES);
+        bench.publish(&["2"], 200);
+        let borrowed = bench.budget.used_bytes();
+        assert_eq!(
+            bench.deliver(9),
+            ["1", "large", "2"],
+            "{borrowed} of {memory}"
+        );
+    }
 }

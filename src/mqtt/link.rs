@@ -57,6 +57,10 @@ pub(super) struct Up {
     paused: bool,
     /// Whether something may wait from a time when nothing was read.
     behind: bool,
+    /// Whether a ping was written since that time: its answer stands behind all that waited.
+    marked: bool,
+    /// Pings that the broker has not answered.
+    pings: usize,
     /// Whether that answer is the one to our subscription.
     subscribing: bool,
     /// Whether the broker kept our session: then what is sent again is marked so.
@@ -99,6 +103,8 @@ impl Up {
             read_bytes: 0,
             paused: false,
             behind: false,
+            marked: false,
+            pings: 0,
             subscribing: false,
             resumed: accepted.session_present,
             timer: Box::pin(sleep_until(now)),
@@ -128,7 +134,7 @@ impl Up {
         self.answer_due = None;
     }
 
-    /// Whether what piled up while nothing was read is not all read yet.
+    /// Whether what the broker had sent when reading began again is not all read yet.
     pub fn is_behind(&self) -> bool {
         self.behind
     }
@@ -138,6 +144,20 @@ impl Up {
         if !self.subscribing {
             self.answer_due = None;
         }
+        self.pings = self.pings.saturating_sub(1);
+        if self.pings == 0 && self.marked {
+            (self.behind, self.marked) = (false, false);
+        }
+    }
+
+    fn ping(&mut self) -> Result<(), ConnectError> {
+        wire::write_pingreq(self.out.small())
+            .map_err(|error| ConnectError::Protocol(error.to_string()))?;
+        self.pings += 1;
+        let now = Instant::now();
+        (self.last_sent, self.last_heard) = (now, now);
+        self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
+        Ok(())
     }
 
     /// The longest payload the broker takes, topic included, in bytes.
@@ -158,7 +178,12 @@ impl Up {
             self.grant_time();
         }
         self.paused = paused;
-        self.behind |= paused;
+        if paused {
+            (self.behind, self.marked) = (true, false);
+        } else if self.behind && self.pings == 0 {
+            self.ping()?;
+            self.marked = true;
+        }
         match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
@@ -229,7 +254,6 @@ impl Up {
             if let Poll::Ready(read) = read.poll(cx) {
                 return Poll::Ready(Ok(Progress::Read(read?)));
             }
-            self.behind &= paused;
         }
         let due = match self.answer_due {
             Some(answer) if !paused => answer.min(self.ping_due()),
@@ -272,10 +296,7 @@ impl Up {
             return Err(ConnectError::Silent);
         }
         if self.ping_due() <= now {
-            wire::write_pingreq(self.out.small())
-                .map_err(|error| ConnectError::Protocol(error.to_string()))?;
-            (self.last_sent, self.last_heard) = (now, now);
-            self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
+            self.ping()?;
         }
         Ok(())
     }

@@ -51,7 +51,7 @@ impl MemoryBudget {
     /// What a record of this size is charged from the moment it is taken in until its outcome is
     /// final: its bytes, and the base64 request body (4/3 of them) that carries it. The body is
     /// charged ahead, so that a call never has to wait for memory that another stream holds.
-    pub fn record_bytes(data_bytes: usize, id_bytes: usize) -> usize {
+    pub const fn record_bytes(data_bytes: usize, id_bytes: usize) -> usize {
         data_bytes + data_bytes.div_ceil(3) * 4 + 2 * id_bytes + Self::RECORD_OVERHEAD_BYTES
     }
 
@@ -101,23 +101,45 @@ impl Share {
             let free = account.limit.checked_sub(used.checked_add(bytes)?)?;
             (own == 0 || own + bytes <= free.saturating_mul(SHARE_OF_FREE)).then_some(used + bytes)
         };
-        account
-            .used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
+        self.charge_where(bytes, fits)
+    }
+
+    /// Charges `bytes` for what is no stream's: no more than half of all in this share, and only as long as
+    /// `left_bytes` stay free for records.
+    pub fn charge_leaving(&self, left_bytes: usize, bytes: usize) -> Option<Charge> {
+        let account = &self.own.account;
+        let own = self.own.used.load(Ordering::Relaxed);
+        if own.checked_add(bytes)? > account.limit / 2 {
+            return None;
+        }
+        let fits = |used: usize| {
+            let needed = used.checked_add(bytes)?.checked_add(left_bytes)?;
+            (needed <= account.limit).then_some(used + bytes)
+        };
+        self.charge_where(bytes, fits)
+    }
+
+    /// How many bytes could be charged so at the moment.
+    pub fn free_leaving(&self, left_bytes: usize) -> usize {
+        let account = &self.own.account;
+        let own = self.own.used.load(Ordering::Relaxed);
+        let mine = (account.limit / 2).saturating_sub(own);
+        mine.min(account.free_bytes().saturating_sub(left_bytes))
+    }
+
+    fn charge_where(
+        &self,
+        bytes: usize,
+        fits: impl FnMut(usize) -> Option<usize>,
+    ) -> Option<Charge> {
+        let used = &self.own.account.used;
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .ok()?;
         self.own.used.fetch_add(bytes, Ordering::Relaxed);
         Some(Charge {
             share: self.clone(),
             bytes,
         })
-    }
-
-    /// How many bytes may be charged at once at the moment.
-    pub fn free_bytes(&self) -> usize {
-        let own = self.own.used.load(Ordering::Relaxed);
-        let free = self.own.account.free_bytes();
-        // So many that what is held then is `SHARE_OF_FREE` times what is free then.
-        free.saturating_mul(SHARE_OF_FREE).saturating_sub(own) / (SHARE_OF_FREE + 1)
     }
 
     /// Whether this stream holds some of a memory that is nearly used up, or half of what it may have itself: records
@@ -214,18 +236,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_free_can_be_charged_at_once_and_no_more() {
+    fn what_is_no_streams_takes_half_at_most_and_leaves_what_is_asked() {
         let budget = MemoryBudget::new(1000);
-        let (share, other) = (budget.share(), budget.share());
-        let _others = other.charge(300).unwrap();
-        let mut held = share.charge(100).unwrap();
-        let free = share.free_bytes();
-        assert!(share.charge(free + 2).is_none());
-        held.join(share.charge(free).unwrap());
-        assert_eq!((held.bytes(), free), (100 + free, 460));
-        assert_eq!((share.free_bytes(), budget.used_bytes()), (0, 400 + free));
-        drop(held);
-        assert_eq!(budget.used_bytes(), 300);
+        let (share, stream) = (budget.share(), budget.share());
+        assert_eq!(share.free_leaving(100), 500);
+        let mut held = share.charge_leaving(100, 400).unwrap();
+        assert!(share.charge_leaving(100, 101).is_none());
+        let records = stream.charge(450).unwrap();
+        assert_eq!(share.free_leaving(100), 50);
+        assert!(share.charge_leaving(100, 51).is_none());
+        held.join(share.charge_leaving(100, 50).unwrap());
+        assert_eq!((held.bytes(), share.free_leaving(100)), (450, 0));
+        assert_eq!(budget.used_bytes(), 900);
+        drop((held, records));
+        assert_eq!(budget.used_bytes(), 0);
     }
 
     #[test]

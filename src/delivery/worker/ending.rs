@@ -28,7 +28,8 @@ impl<D: Destination> Worker<D> {
         }
         // No more at once than their statuses have room.
         let statuses = &self.context.statuses;
-        let Some(_expected) = statuses.room_for(BATCH_MAX_RECORDS, true) else {
+        let is_first = self.burials.is_empty();
+        let Some(mut expected) = statuses.room_for(BATCH_MAX_RECORDS, is_first) else {
             self.next_expiry = Some(now + STATUSES_PAUSE);
             return;
         };
@@ -42,6 +43,7 @@ impl<D: Destination> Worker<D> {
         if old.is_empty() {
             return;
         }
+        expected.change_to(old.len());
         let is_all = !more_on_disk && old.len() < most;
         self.next_expiry = is_all.then(|| now + EXPIRY_PAUSE);
         let message = format!(
@@ -55,6 +57,7 @@ impl<D: Destination> Worker<D> {
             outcomes: vec![Outcome::Failed(error); old.len()],
             records: old,
             expired: true,
+            _expected: expected,
         });
     }
 

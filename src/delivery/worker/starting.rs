@@ -104,7 +104,7 @@ impl<D: Destination> Worker<D> {
         &mut self,
         plan: &Plan,
         permit: Option<OwnedSemaphorePermit>,
-        expected: Expected,
+        mut expected: Expected,
     ) {
         let mut queue = self.stream.queue();
         // Expiry or drop-oldest may have shortened the queue since.
@@ -112,6 +112,7 @@ impl<D: Destination> Worker<D> {
         let mut records = queue.take(batch.records);
         drop(queue);
         self.schedule.sent(records.len());
+        expected.change_to(records.len());
         let cargo = self.packing.load(&mut records, groups.as_deref());
         let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
         let single = self.context.settings.publish_interval.is_zero();
@@ -130,7 +131,7 @@ impl<D: Destination> Worker<D> {
                 records,
                 groups,
                 generation,
-                _expected: expected,
+                expected,
                 _permit: permit,
             },
         );

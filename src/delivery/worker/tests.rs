@@ -192,6 +192,7 @@ fn publisher(backlog_max_bytes: usize) -> Publisher {
         shape: Shape::List,
         document_max_bytes: 120_000,
         backlog_max_bytes,
+        left_bytes: 0,
     };
     Publisher::new(settings, MemoryBudget::new(0).share())
 }

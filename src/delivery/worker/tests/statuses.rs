@@ -51,15 +51,14 @@ async fn a_broker_that_takes_none_does_not_keep_records_from_their_destination()
     assert_eq!(bench.stop(SECOND).await, 0);
 }
 
-#[tokio::test(start_paused = true)]
-async fn all_that_expires_at_once_is_told_as_fast_as_the_broker_takes_it() {
+async fn all_that_expires_at_once_is_told(dead_letters: Option<DeadLetters>) {
     let settings = WorkerSettings {
         record_max_age: Some(5 * SECOND),
         ..settings(1)
     };
-    let mut bench = Bench::start_reporting(BACKLOG_BYTES, settings, |_| {
-        (Duration::ZERO, refused(true, "ThrottlingException"))
-    });
+    let fake = Fake::new(|_| (Duration::ZERO, refused(true, "ThrottlingException")));
+    let (statuses, seen) = (publisher(BACKLOG_BYTES), Arc::clone(&fake.seen));
+    let mut bench = Bench::start_all(usize::MAX, settings, dead_letters, statuses, fake, seen);
     bench.statuses.set_room(Room::Usual);
     bench.push(0..RECORDS, 20);
     bench.until(4 * SECOND).await;
@@ -71,6 +70,18 @@ async fn all_that_expires_at_once_is_told_as_fast_as_the_broker_takes_it() {
     assert_eq!(bench.statuses.dropped(), 0);
     assert_eq!(reported, every(0..RECORDS, "Expired"));
     assert_eq!(bench.stop(SECOND).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_that_expires_at_once_is_told_as_fast_as_the_broker_takes_it() {
+    all_that_expires_at_once_is_told(None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn and_so_it_is_where_letters_are_written_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let dead_letters = DeadLetters::open(folder.path(), 1 << 30).unwrap();
+    all_that_expires_at_once_is_told(Some(dead_letters)).await;
 }
 
 #[tokio::test(start_paused = true)]
