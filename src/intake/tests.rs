@@ -501,13 +501,14 @@ fn a_large_record_that_waits_is_not_kept_out_by_what_came_behind_it() {
     assert_eq!(bench.deliver(9), ["large"]);
     bench.retry();
     assert_eq!(bench.deliver(9), ["small"]);
-    bench.publish(&["4"], 200);
-    assert_eq!(bench.deliver(9), ["4"]);
+    // What waits later keeps its place again.
+    let default = bench.intake.streams.find_or_open(None, bench.now).unwrap();
+    assert!(!bench.intake.streams.get_mut(default).parked_uncharged);
 }
 
 #[test]
 fn what_statuses_borrow_keeps_no_large_record_out() {
-    for memory_size_kb in [32_768, 40_000, 65_535] {
+    for memory_size_kb in [28_672, 32_768, 65_535] {
         let memory = MemoryPlan::of(memory_size_kb * 1024, false).queues_bytes;
         let mut bench = Bench::new(WhenFull::Wait, memory);
         let settings = PublisherSettings {
@@ -525,10 +526,11 @@ fn what_statuses_borrow_keeps_no_large_record_out() {
         bench.publish(&["large"], RECORD_MAX_BYTES);
         bench.publish(&["2"], 200);
         let borrowed = bench.budget.used_bytes();
-        assert_eq!(
-            bench.deliver(9),
-            ["1", "large", "2"],
-            "{borrowed} of {memory}"
-        );
+        let mut delivered = Vec::new();
+        for _ in 0..3 {
+            delivered.extend(bench.deliver(9));
+            bench.retry();
+        }
+        assert_eq!(delivered, ["1", "large", "2"], "{borrowed} of {memory}");
     }
 }

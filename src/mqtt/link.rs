@@ -145,7 +145,8 @@ impl Up {
             self.answer_due = None;
         }
         self.pings = self.pings.saturating_sub(1);
-        if self.pings == 0 && self.marked {
+        // No other was under way when the marking one was written.
+        if self.marked {
             (self.behind, self.marked) = (false, false);
         }
     }

@@ -602,6 +602,41 @@ async fn after_a_pause_the_session_is_behind_until_all_is_read() {
     assert!(!session.is_behind());
 }
 
+/// Answers to pings that were written earlier say nothing about what came later.
+#[tokio::test(start_paused = true)]
+async fn the_session_is_behind_until_a_ping_of_after_the_pause_is_answered() {
+    let broker = Broker::start().await;
+    let mut session = broker.session(v311());
+    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
+    while !session.can_publish() {
+        next(&mut session).await;
+    }
+    session.pause_reading(true);
+    let paused = timeout(Duration::from_secs(40), session.next()).await;
+    assert!(paused.is_err(), "{paused:?}");
+    // One for the silence, which waits for its answer when reading begins again.
+    peer.expect(PINGREQ).await;
+    session.pause_reading(false);
+    while_driving(&mut session, peer.send(PINGRESP)).await;
+    while_driving(&mut session, peer.expect(PINGREQ)).await;
+    assert!(session.is_behind());
+    // Before that one is answered, there is another pause.
+    session.pause_reading(true);
+    let paused = timeout(Duration::from_secs(1), session.next()).await;
+    assert!(paused.is_err(), "{paused:?}");
+    session.pause_reading(false);
+    while_driving(&mut session, peer.send(PINGRESP)).await;
+    while_driving(&mut session, peer.expect(PINGREQ)).await;
+    assert!(session.is_behind());
+    while_driving(&mut session, peer.send(PINGRESP)).await;
+    let idle = timeout(Duration::from_secs(1), async {
+        while session.is_behind() {
+            session.next().await;
+        }
+    });
+    assert!(idle.await.is_ok());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_subscription_that_is_not_answered_is_made_again_elsewhere() {
     let broker = Broker::start().await;
