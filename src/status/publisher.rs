@@ -85,7 +85,9 @@ impl Expected {
     pub fn change_to(&mut self, statuses: usize) {
         let bytes = statuses.saturating_mul(self.status_bytes);
         let before = std::mem::replace(&mut self.bytes, bytes);
-        self.inner.backlog().expect_instead(before, bytes);
+        let mut backlog = self.inner.backlog();
+        backlog.expect_instead(before, bytes);
+        self.inner.keep_room(&mut backlog);
     }
 }
 
@@ -123,6 +125,14 @@ impl Inner {
             None => backlog.borrowed = Some(more),
         }
         true
+    }
+
+    /// Borrows for what is expected too, while calls count on that.
+    fn keep_room(&self, backlog: &mut Backlog) {
+        if backlog.room == Room::Reserve {
+            let all = backlog.bytes.saturating_add(backlog.expected_bytes);
+            self.make_room(backlog, all);
+        }
     }
 
     /// How many bytes calls may bring beside those that wait or are expected.
@@ -250,6 +260,7 @@ impl Publisher {
             backlog.bytes += document.cost_bytes();
             backlog.status_bytes = document.cost_bytes() / document.statuses.max(1);
             backlog.documents.push_back(document);
+            self.inner.keep_room(&mut backlog);
             let mut bytes = backlog.bytes;
             while !self.inner.make_room(&mut backlog, bytes)
                 && let Some(oldest) = backlog.take_oldest()
@@ -298,12 +309,11 @@ impl Publisher {
         self.inner.backlog().room = room;
     }
 
-    /// Whether something can go on where all room may be used: calls are under way, or one of the usual size finds
-    /// room for its statuses.
+    /// Whether a call of the usual size finds room for its statuses where all may be used.
     pub fn has_reserve(&self) -> bool {
         let backlog = self.inner.backlog();
         let usual = BATCH_MAX_RECORDS * backlog.status_bytes();
-        backlog.expected_bytes > 0 || self.inner.free_bytes(&backlog, Room::Reserve) >= usual
+        self.inner.free_bytes(&backlog, Room::Reserve) >= usual
     }
 
     /// Keeps room for the statuses of a call that is to begin; `None` where there is not enough beside those that wait or are

@@ -137,7 +137,6 @@ fn what_was_kept_for_a_call_is_given_back_when_it_brings_less() {
     let mut call = publisher.room_for(1000, false).unwrap();
     let all = 1000 * USUAL_STATUS_BYTES;
     assert_eq!(memory.used_bytes(), all - 10_000);
-    assert!(publisher.has_reserve(), "a call is under way");
     call.change_to(500);
     publisher.publish([success("1")]);
     assert!(memory.used_bytes() < all / 2 && memory.used_bytes() > all / 2 - 20_000);
@@ -152,8 +151,38 @@ fn has_a_reserve_until_a_call_finds_no_room_in_it() {
     assert!(publisher.has_reserve());
     let _taken = memory.share().charge(900_000).unwrap();
     assert!(!publisher.has_reserve());
-    let _call = publisher.room_for(10, false).unwrap();
-    assert!(publisher.has_reserve(), "a call is under way");
+}
+
+#[test]
+fn calls_that_begin_without_room_do_not_make_a_reserve() {
+    let publisher = publisher_beside(10_000, &MemoryBudget::new(100_000));
+    while publisher.dropped() == 0 {
+        publisher.publish([success("1")]);
+    }
+    publisher.set_room(Room::NoMatter);
+    let _call = publisher.room_for(500, true).unwrap();
+    assert!(!publisher.has_reserve());
+}
+
+#[test]
+fn what_nobody_expected_does_not_take_the_room_of_a_call() {
+    let memory = MemoryBudget::new(1_000_000);
+    let publisher = publisher_beside(10_000, &memory);
+    publisher.set_room(Room::Reserve);
+    let call = publisher.room_for(1000, false).unwrap();
+    (0..500).for_each(|_| publisher.publish([success("rejected")]));
+    let shares: Vec<_> = (0..4).map(|_| memory.share()).collect();
+    let mut held = Vec::new();
+    while let Some(charge) = shares.iter().find_map(|share| share.charge(1000)) {
+        held.push(charge);
+    }
+    let record_id = "A".repeat(200);
+    let delivered = Verdict::Success {
+        record_id: &record_id,
+    };
+    (0..50).for_each(|_| publisher.publish((0..20).map(|_| ("1", delivered))));
+    drop(call);
+    assert_eq!(publisher.dropped(), 0);
 }
 
 #[test]
