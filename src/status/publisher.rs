@@ -8,18 +8,17 @@
 //! that records leave free, up to a half of it: above all where it cannot be heard for a while whether the broker
 //! takes documents, since its answers stand behind messages that are not read yet.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use self::backlog::Backlog;
 use super::{Document, DocumentBuilder, Shape, Verdict};
 use crate::batch::BATCH_MAX_RECORDS;
-use crate::queue::{Charge, Share};
+use crate::queue::Share;
 
-/// What a status is reckoned to take at the least, in bytes: an id, a record id of Amazon's, and the JSON around.
-const USUAL_STATUS_BYTES: usize = 350;
+mod backlog;
 
 /// How documents are written and how many may wait.
 #[derive(Debug, Clone, Copy)]
@@ -120,18 +119,14 @@ impl Inner {
         else {
             return false;
         };
-        match &mut backlog.borrowed {
-            Some(borrowed) => borrowed.join(more),
-            None => backlog.borrowed = Some(more),
-        }
+        backlog.borrow(more);
         true
     }
 
     /// Borrows for what is expected too, while calls count on that.
     fn keep_room(&self, backlog: &mut Backlog) {
         if backlog.room == Room::Reserve {
-            let all = backlog.bytes.saturating_add(backlog.expected_bytes);
-            self.make_room(backlog, all);
+            self.make_room(backlog, backlog.all_bytes());
         }
     }
 
@@ -145,64 +140,7 @@ impl Inner {
                 .saturating_add(self.reserve.free_leaving(self.settings.left_bytes)),
             Room::NoMatter => return usize::MAX,
         };
-        all.saturating_sub(backlog.bytes.saturating_add(backlog.expected_bytes))
-    }
-}
-
-#[derive(Debug)]
-struct Backlog {
-    /// Oldest first.
-    documents: VecDeque<Document>,
-    /// Their bytes.
-    bytes: usize,
-    /// What calls under way are reckoned to bring.
-    expected_bytes: usize,
-    /// What is borrowed for both beyond the backlog's own bytes.
-    borrowed: Option<Charge>,
-    /// Up to where calls find room for their statuses.
-    room: Room,
-    /// Statuses thrown away because the backlog was full, since the start.
-    dropped: usize,
-    /// Whether the last document that came in pushed another out: a change is logged once.
-    overflowing: bool,
-    /// What a status took in the last document, in bytes.
-    status_bytes: usize,
-}
-
-impl Backlog {
-    fn borrowed(&self) -> usize {
-        self.borrowed.as_ref().map_or(0, Charge::bytes)
-    }
-
-    /// What a status is reckoned to take. Those of the last document may have been shorter than what comes:
-    /// failures are.
-    fn status_bytes(&self) -> usize {
-        self.status_bytes.max(USUAL_STATUS_BYTES)
-    }
-
-    fn expect_instead(&mut self, before: usize, bytes: usize) {
-        self.expected_bytes = self
-            .expected_bytes
-            .saturating_add(bytes)
-            .saturating_sub(before);
-    }
-
-    fn take_oldest(&mut self) -> Option<Document> {
-        let oldest = self.documents.pop_front()?;
-        self.bytes -= oldest.cost_bytes();
-        Some(oldest)
-    }
-
-    /// Gives back what is borrowed and not needed beyond `own_bytes`.
-    fn give_back(&mut self, own_bytes: usize) {
-        let needed = self
-            .bytes
-            .saturating_add(self.expected_bytes)
-            .saturating_sub(own_bytes);
-        if let Some(borrowed) = &mut self.borrowed {
-            drop(borrowed.split(borrowed.bytes().saturating_sub(needed)));
-            self.borrowed.take_if(|borrowed| borrowed.bytes() == 0);
-        }
+        all.saturating_sub(backlog.all_bytes())
     }
 }
 
@@ -213,16 +151,7 @@ impl Publisher {
             inner: Arc::new(Inner {
                 settings,
                 broker_max_bytes: AtomicUsize::new(usize::MAX),
-                backlog: Mutex::new(Backlog {
-                    documents: VecDeque::new(),
-                    bytes: 0,
-                    expected_bytes: 0,
-                    borrowed: None,
-                    room: Room::NoMatter,
-                    dropped: 0,
-                    overflowing: false,
-                    status_bytes: USUAL_STATUS_BYTES,
-                }),
+                backlog: Mutex::new(Backlog::new()),
                 arrived: Notify::new(),
                 reserve,
             }),
@@ -325,18 +254,15 @@ impl Publisher {
         let status_bytes = backlog.status_bytes();
         let bytes = statuses.saturating_mul(status_bytes);
         let needs_none = first && statuses <= BATCH_MAX_RECORDS && !self.congests(&backlog);
-        if !needs_none && bytes > inner.free_bytes(&backlog, backlog.room) {
-            return None;
-        }
-        if backlog.room == Room::Reserve {
+        let has_room = if backlog.room == Room::Reserve {
             // Borrowed now, so that nobody else does before the call ends.
-            let all = backlog
-                .bytes
-                .saturating_add(backlog.expected_bytes)
-                .saturating_add(bytes);
-            if !inner.make_room(&mut backlog, all) && !needs_none {
-                return None;
-            }
+            let all = backlog.all_bytes().saturating_add(bytes);
+            inner.make_room(&mut backlog, all)
+        } else {
+            bytes <= inner.free_bytes(&backlog, backlog.room)
+        };
+        if !has_room && !needs_none {
+            return None;
         }
         backlog.expect_instead(0, bytes);
         drop(backlog);

@@ -1,5 +1,6 @@
 //! What waits, what has room, and what is dropped.
 
+use super::backlog::USUAL_STATUS_BYTES;
 use super::*;
 use crate::queue::MemoryBudget;
 
