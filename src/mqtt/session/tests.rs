@@ -79,6 +79,16 @@ impl Broker {
         peer.send(SUBACK).await;
         peer
     }
+
+    /// A session of MQTT 3.1.1 that is up and may publish, and its connection.
+    async fn subscribed(&self) -> (Session, Peer) {
+        let mut session = self.session(v311());
+        let peer = while_driving(&mut session, self.accept_subscribed(CONNACK)).await;
+        while !session.can_publish() {
+            next(&mut session).await;
+        }
+        (session, peer)
+    }
 }
 
 impl Peer {
@@ -424,11 +434,7 @@ async fn what_was_under_way_is_sent_again_within_the_brokers_window() {
 #[tokio::test]
 async fn a_session_that_the_broker_lost_gets_what_was_under_way_as_new() {
     let broker = Broker::start().await;
-    let mut session = broker.session(v311());
-    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed().await;
     assert!(session.publish(&"out".into(), Bytes::from_static(b"status")));
     let (id, _) = while_driving(&mut session, next_publish(&mut peer)).await;
     drop(peer);
@@ -444,11 +450,7 @@ async fn a_session_that_the_broker_lost_gets_what_was_under_way_as_new() {
 #[tokio::test]
 async fn a_long_message_reaches_a_broker_that_reads_slowly() {
     let broker = Broker::start().await;
-    let mut session = broker.session(v311());
-    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed().await;
     let payload: Vec<u8> = (0..12_000_000u32).map(|n| (n / 255) as u8).collect();
     assert!(session.publish(&"out".into(), payload.clone().into()));
     let (_, body) = while_driving(&mut session, async {
@@ -530,11 +532,7 @@ async fn a_broker_that_is_only_sent_to_is_asked_whether_it_lives() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_in_reading_ends_no_connection() {
     let broker = Broker::start().await;
-    let mut session = broker.session(v311());
-    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed().await;
     session.pause_reading(true);
     let paused = timeout(Duration::from_secs(200), session.next()).await;
     assert!(paused.is_err(), "{paused:?}");
@@ -565,11 +563,7 @@ async fn a_pause_in_reading_ends_no_connection() {
 #[tokio::test(start_paused = true)]
 async fn after_a_pause_the_session_is_behind_until_all_is_read() {
     let broker = Broker::start().await;
-    let mut session = broker.session(v311());
-    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed().await;
     assert!(session.publish(&"t".into(), Bytes::from_static(b"status")) && !session.is_behind());
     session.pause_reading(true);
     assert!(session.is_behind());
@@ -606,11 +600,7 @@ async fn after_a_pause_the_session_is_behind_until_all_is_read() {
 #[tokio::test(start_paused = true)]
 async fn the_session_is_behind_until_a_ping_of_after_the_pause_is_answered() {
     let broker = Broker::start().await;
-    let mut session = broker.session(v311());
-    let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed().await;
     session.pause_reading(true);
     let paused = timeout(Duration::from_secs(40), session.next()).await;
     assert!(paused.is_err(), "{paused:?}");
