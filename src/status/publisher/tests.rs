@@ -1,8 +1,10 @@
 //! What waits, what has room, and what is dropped.
 
+use std::iter;
+
 use super::backlog::USUAL_STATUS_BYTES;
 use super::*;
-use crate::queue::MemoryBudget;
+use crate::queue::{Charge, MemoryBudget};
 
 fn publisher(backlog_max_bytes: usize) -> Publisher {
     publisher_beside(backlog_max_bytes, &MemoryBudget::new(0))
@@ -16,6 +18,12 @@ fn publisher_beside(backlog_max_bytes: usize, memory: &MemoryBudget) -> Publishe
         left_bytes: 0,
     };
     Publisher::new(settings, memory.share())
+}
+
+/// Takes what memory streams can get.
+fn fill(memory: &MemoryBudget) -> Vec<Charge> {
+    let shares: Vec<_> = (0..4).map(|_| memory.share()).collect();
+    iter::from_fn(|| shares.iter().find_map(|share| share.charge(1000))).collect()
 }
 
 fn has_room_for(publisher: &Publisher, statuses: usize) -> bool {
@@ -118,11 +126,7 @@ fn the_room_that_a_call_found_is_there_when_it_ends() {
     let call = publisher.room_for(1000, false).unwrap();
     publisher.set_room(Room::Usual);
     // Streams take what memory there is meanwhile.
-    let shares: Vec<_> = (0..4).map(|_| memory.share()).collect();
-    let mut held = Vec::new();
-    while let Some(charge) = shares.iter().find_map(|share| share.charge(1000)) {
-        held.push(charge);
-    }
+    let _held = fill(&memory);
     (0..1020).for_each(|_| publisher.publish([success("1")]));
     drop((before, call));
     // One that nobody expected.
@@ -172,11 +176,7 @@ fn what_nobody_expected_does_not_take_the_room_of_a_call() {
     publisher.set_room(Room::Reserve);
     let call = publisher.room_for(1000, false).unwrap();
     (0..500).for_each(|_| publisher.publish([success("rejected")]));
-    let shares: Vec<_> = (0..4).map(|_| memory.share()).collect();
-    let mut held = Vec::new();
-    while let Some(charge) = shares.iter().find_map(|share| share.charge(1000)) {
-        held.push(charge);
-    }
+    let _held = fill(&memory);
     let record_id = "A".repeat(200);
     let delivered = Verdict::Success {
         record_id: &record_id,
