@@ -94,7 +94,7 @@ impl Drop for Expected {
     fn drop(&mut self) {
         let mut backlog = self.inner.backlog();
         backlog.expect_instead(self.bytes, 0);
-        backlog.give_back(self.inner.settings.backlog_max_bytes);
+        backlog.give_back();
     }
 }
 
@@ -105,11 +105,7 @@ impl Inner {
 
     /// Borrows until `bytes` have room. Whether they have.
     fn make_room(&self, backlog: &mut Backlog, bytes: usize) -> bool {
-        let here = self
-            .settings
-            .backlog_max_bytes
-            .saturating_add(backlog.borrowed());
-        let missing = bytes.saturating_sub(here);
+        let missing = bytes.saturating_sub(backlog.held_bytes());
         if missing == 0 {
             return true;
         }
@@ -132,12 +128,12 @@ impl Inner {
 
     /// How many bytes calls may bring beside those that wait or are expected.
     fn free_bytes(&self, backlog: &Backlog, room: Room) -> usize {
-        let own = self.settings.backlog_max_bytes;
         let all = match room {
-            Room::Usual => own / 4 * 3,
-            Room::Reserve => own
-                .saturating_add(backlog.borrowed())
-                .saturating_add(self.reserve.free_leaving(self.settings.left_bytes)),
+            Room::Usual => self.settings.backlog_max_bytes / 4 * 3,
+            Room::Reserve => {
+                let borrowable = self.reserve.free_leaving(self.settings.left_bytes);
+                backlog.held_bytes().saturating_add(borrowable)
+            }
             Room::NoMatter => return usize::MAX,
         };
         all.saturating_sub(backlog.all_bytes())
@@ -151,7 +147,7 @@ impl Publisher {
             inner: Arc::new(Inner {
                 settings,
                 broker_max_bytes: AtomicUsize::new(usize::MAX),
-                backlog: Mutex::new(Backlog::new()),
+                backlog: Mutex::new(Backlog::new(settings.backlog_max_bytes)),
                 arrived: Notify::new(),
                 reserve,
             }),
@@ -182,7 +178,6 @@ impl Publisher {
     }
 
     fn enqueue(&self, documents: Vec<Document>) {
-        let own_bytes = self.inner.settings.backlog_max_bytes;
         let mut backlog = self.inner.backlog();
         let mut dropped = 0;
         for document in documents {
@@ -198,7 +193,7 @@ impl Publisher {
                 bytes = backlog.bytes;
             }
         }
-        backlog.give_back(own_bytes);
+        backlog.give_back();
         backlog.dropped += dropped;
         let overflowing = dropped > 0;
         if overflowing && !backlog.overflowing {
@@ -215,7 +210,7 @@ impl Publisher {
     pub fn pop(&self) -> Option<Document> {
         let mut backlog = self.inner.backlog();
         let oldest = backlog.take_oldest();
-        backlog.give_back(self.inner.settings.backlog_max_bytes);
+        backlog.give_back();
         oldest
     }
 
@@ -226,11 +221,7 @@ impl Publisher {
 
     /// Whether so much waits that new requests should be held back.
     pub fn is_congested(&self) -> bool {
-        self.congests(&self.inner.backlog())
-    }
-
-    fn congests(&self, backlog: &Backlog) -> bool {
-        backlog.bytes > self.inner.settings.backlog_max_bytes / 2
+        self.inner.backlog().is_congested()
     }
 
     /// Tells how much room calls may use. Until told, it does not matter.
@@ -253,7 +244,7 @@ impl Publisher {
         let mut backlog = inner.backlog();
         let status_bytes = backlog.status_bytes();
         let bytes = statuses.saturating_mul(status_bytes);
-        let needs_none = first && statuses <= BATCH_MAX_RECORDS && !self.congests(&backlog);
+        let needs_none = first && statuses <= BATCH_MAX_RECORDS && !backlog.is_congested();
         let has_room = if backlog.room == Room::Reserve {
             // Borrowed now, so that nobody else does before the call ends.
             let all = backlog.all_bytes().saturating_add(bytes);

@@ -57,7 +57,7 @@ impl<D: Destination> Worker<D> {
             let planned = self.within_room(planned);
             let is_first = self.in_flight.is_empty();
             let statuses = &self.context.statuses;
-            let Some(expected) = statuses.room_for(planned.batch.records, is_first) else {
+            let Some(room) = statuses.room_for(planned.batch.records, is_first) else {
                 self.statuses_due = Some(now + STATUSES_PAUSE);
                 return;
             };
@@ -76,7 +76,7 @@ impl<D: Destination> Worker<D> {
                 }));
                 return;
             };
-            self.start_call(&plan, permit, expected);
+            self.start_call(&plan, permit, room);
         }
     }
 
@@ -104,7 +104,7 @@ impl<D: Destination> Worker<D> {
         &mut self,
         plan: &Plan,
         permit: Option<OwnedSemaphorePermit>,
-        mut expected: Expected,
+        mut room: Expected,
     ) {
         let mut queue = self.stream.queue();
         // Expiry or drop-oldest may have shortened the queue since.
@@ -112,7 +112,7 @@ impl<D: Destination> Worker<D> {
         let mut records = queue.take(batch.records);
         drop(queue);
         self.schedule.sent(records.len());
-        expected.change_to(records.len());
+        room.change_to(records.len());
         let cargo = self.packing.load(&mut records, groups.as_deref());
         let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
         let single = self.context.settings.publish_interval.is_zero();
@@ -131,7 +131,7 @@ impl<D: Destination> Worker<D> {
                 records,
                 groups,
                 generation,
-                expected,
+                expected: room,
                 _permit: permit,
             },
         );

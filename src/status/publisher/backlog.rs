@@ -12,6 +12,8 @@ pub(super) const USUAL_STATUS_BYTES: usize = 350;
 /// What waits, and what it takes.
 #[derive(Debug)]
 pub(super) struct Backlog {
+    /// What it may hold without borrowing, in bytes.
+    own_bytes: usize,
     /// Oldest first.
     pub documents: VecDeque<Document>,
     /// Their bytes.
@@ -31,8 +33,10 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub fn new() -> Self {
+    /// An empty one, which may hold this many bytes without borrowing.
+    pub fn new(own_bytes: usize) -> Self {
         Backlog {
+            own_bytes,
             documents: VecDeque::new(),
             bytes: 0,
             expected_bytes: 0,
@@ -57,9 +61,15 @@ impl Backlog {
         }
     }
 
-    /// How many bytes are borrowed.
-    pub fn borrowed(&self) -> usize {
-        self.borrowed.as_ref().map_or(0, Charge::bytes)
+    /// How many bytes it may hold: its own, and what is borrowed.
+    pub fn held_bytes(&self) -> usize {
+        let borrowed = self.borrowed.as_ref().map_or(0, Charge::bytes);
+        self.own_bytes.saturating_add(borrowed)
+    }
+
+    /// Whether so much waits that new requests should be held back.
+    pub fn is_congested(&self) -> bool {
+        self.bytes > self.own_bytes / 2
     }
 
     /// What a status is reckoned to take. Those of the last document may have been shorter than what comes:
@@ -83,9 +93,9 @@ impl Backlog {
         Some(oldest)
     }
 
-    /// Gives back what is borrowed and not needed beyond `own_bytes`.
-    pub fn give_back(&mut self, own_bytes: usize) {
-        let needed = self.all_bytes().saturating_sub(own_bytes);
+    /// Gives back what is borrowed and not needed.
+    pub fn give_back(&mut self) {
+        let needed = self.all_bytes().saturating_sub(self.own_bytes);
         if let Some(borrowed) = &mut self.borrowed {
             drop(borrowed.split(borrowed.bytes().saturating_sub(needed)));
             self.borrowed.take_if(|borrowed| borrowed.bytes() == 0);
