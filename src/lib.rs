@@ -10,6 +10,7 @@ pub mod delimiter;
 pub mod files;
 pub mod framing;
 pub mod json_text;
+pub mod ledger;
 pub mod memory;
 pub mod parameters;
 pub mod utc;

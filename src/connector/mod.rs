@@ -23,6 +23,7 @@ use crate::destination::Destination;
 use crate::envelope::Envelope;
 use crate::files::{Directory, DirectoryError};
 use crate::intake::{Intake, IntakeSettings};
+use crate::ledger::Ledger;
 use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::mqtt::{
     Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles,
@@ -143,12 +144,14 @@ impl<D: Destination> Connector<D> {
         let joining = parameters.aggregation.map(|aggregation| {
             Joining::new(aggregation, parameters.queue_size, &parameters.rate_limits)
         });
+        let ledger = Ledger::default();
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             intake_settings(parameters, joining.as_ref()),
             budget,
             disk.clone(),
             statuses.clone(),
+            ledger.clone(),
             Instant::now(),
         );
         if parameters.record_envelope {
@@ -178,6 +181,7 @@ impl<D: Destination> Connector<D> {
             workers: Workers::new(WorkerContext {
                 destination,
                 statuses: statuses.clone(),
+                ledger: ledger.clone(),
                 room: Arc::clone(&room),
                 deadline: deadline.subscribe(),
                 dead_letters,

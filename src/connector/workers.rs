@@ -9,6 +9,9 @@ use crate::delivery::{Worker, WorkerContext};
 use crate::destination::Destination;
 use crate::queue::Stream;
 
+/// What records are counted as that a fault of ours lost. No status says so: their ids went with them.
+const FAULT_CODE: &str = "ConnectorFault";
+
 /// The running workers, and what a new one works with.
 pub(super) struct Workers<D> {
     /// What each works with.
@@ -56,9 +59,13 @@ impl<D: Destination> Workers<D> {
 
     /// A fault of ours ended a worker: what it had in flight is lost, the stream goes on.
     fn replace(&mut self, stream: Arc<Stream>, fault: &str) -> usize {
+        let entry = self.context.ledger.entry();
         let in_flight = stream.queue().abandon_in_flight();
         // On disk they are still there, and are sent again.
         let lost = if stream.disk.is_some() { 0 } else { in_flight };
+        entry.failed(FAULT_CODE, lost);
+        stream.account.failed(lost);
+        drop(entry);
         tracing::error!(stream = %stream.arn, records = lost, fault, "delivery of a stream ended in a fault; starting it again");
         self.start(stream);
         lost

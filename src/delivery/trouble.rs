@@ -27,11 +27,7 @@ impl TroubleLog {
             .iter()
             .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
             .count();
-        let error = outcomes.iter().find_map(|outcome| match outcome {
-            Outcome::Failed(error) | Outcome::Retry(error) => Some(error),
-            Outcome::Delivered { .. } => None,
-        });
-        match error {
+        match outcomes.iter().find_map(Outcome::error) {
             Some(error) => self.note_trouble(stream, error, outcomes.len(), retried, now),
             None => self.note_success(stream, outcomes.len(), now),
         }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id as CallId, JoinError, JoinSet};
@@ -26,6 +26,7 @@ use crate::aggregate::{Group, Plan};
 use crate::batch::BatchLimits;
 use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
+use crate::ledger::{CallEnd, Entry, Ledger, OpenCall};
 use crate::parameters::RateLimits;
 use crate::queue::{Charge, Record, Stream};
 use crate::status::{Expected, Publisher, Verdict};
@@ -77,6 +78,8 @@ pub struct WorkerContext<D> {
     pub destination: D,
     /// Where their outcomes go.
     pub statuses: Publisher,
+    /// Where what becomes of records is noted.
+    pub ledger: Ledger,
     /// Rung when a queue got room: intake may be waiting for it.
     pub room: Arc<Notify>,
     /// Set when the connector stops: send what there is until then.
@@ -136,6 +139,8 @@ struct Flight {
     generation: u64,
     /// Room for its statuses.
     expected: Expected,
+    /// Counts it, and how long it takes.
+    call: OpenCall,
     /// Held until it ends; the first call of a stream needs none, so no stream waits for another.
     _permit: Option<OwnedSemaphorePermit>,
 }
@@ -300,6 +305,7 @@ impl<D: Destination> Worker<D> {
             groups,
             generation,
             expected,
+            call,
             _permit,
         }) = self.in_flight.remove(&id)
         else {
@@ -320,6 +326,7 @@ impl<D: Destination> Worker<D> {
                 vec![each; records.len()]
             }
         };
+        call.end(how_it_ended(&outcomes), records.len());
         self.note(&outcomes, generation);
         self.end(Ended {
             records,
@@ -376,15 +383,38 @@ impl<D: Destination> Worker<D> {
                         (record.id.as_str(), verdict)
                     }),
             );
+        let ledger = self.context.ledger.clone();
+        let entry = ledger.entry();
+        self.enter(&entry, &finished, retry.len());
         if finished.is_empty() && self.stream.disk.is_some() {
             self.leave_to_disk(retry);
         } else {
             refill::finish(&self.stream, finished.iter().map(|(record, _)| record));
             self.stream.queue().settle(finished.len(), retry);
         }
+        drop(entry);
         // What the records were charged is free only once they are gone.
         Charge::give_back(finished.into_iter().map(|(record, _)| record.charge));
         self.context.room.notify_one();
+    }
+
+    /// Notes what became of the records of a call.
+    fn enter(&self, entry: &Entry<'_>, finished: &[(Record, &Outcome)], retried: usize) {
+        let (mut delivered, mut bytes) = (0, 0);
+        for (record, outcome) in finished {
+            match outcome {
+                Outcome::Delivered { .. } => {
+                    delivered += 1;
+                    bytes += record.data.len();
+                }
+                Outcome::Failed(error) | Outcome::Retry(error) => entry.failed(&error.code, 1),
+            }
+        }
+        entry.delivered(delivered, bytes);
+        entry.retried(retried);
+        let account = &self.stream.account;
+        account.delivered(delivered);
+        account.failed(finished.len() - delivered);
     }
 
     /// A call came to nothing: its records, and what was read ahead of the next ones, are read again when
@@ -421,6 +451,29 @@ impl<D: Destination> Worker<D> {
             self.parallel.succeeded();
         }
         self.trouble.note_call(&self.stream.arn, outcomes, now);
+        self.note_account(outcomes, now);
+    }
+
+    /// The same for whoever looks at the stream.
+    fn note_account(&self, outcomes: &[Outcome], now: Instant) {
+        let account = &self.stream.account;
+        match outcomes.iter().find_map(Outcome::error) {
+            None => account.recovers(),
+            Some(error) => {
+                let time = SystemTime::now();
+                let retry_at = self.backoff.until(now).map(|until| time + (until - now));
+                account.ails(&error.code, &error.message, retry_at, time);
+            }
+        }
+    }
+}
+
+fn how_it_ended(outcomes: &[Outcome]) -> CallEnd {
+    let is_error = |outcome: &&Outcome| outcome.error().is_some();
+    match outcomes.iter().filter(is_error).count() {
+        0 => CallEnd::Complete,
+        errors if errors == outcomes.len() => CallEnd::Failed,
+        _ => CallEnd::Partial,
     }
 }
 

@@ -6,6 +6,7 @@ mod firehose;
 
 use std::fmt;
 use std::future::Future;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -63,6 +64,16 @@ pub enum Outcome {
     Retry(ServiceError),
 }
 
+impl Outcome {
+    /// What went wrong; `None` where the record was delivered.
+    pub fn error(&self) -> Option<&ServiceError> {
+        match self {
+            Outcome::Delivered { .. } => None,
+            Outcome::Failed(error) | Outcome::Retry(error) => Some(error),
+        }
+    }
+}
+
 /// A call that failed as a whole: its error holds for every record in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}")]
@@ -82,6 +93,11 @@ pub trait Destination: Clone + Send + Sync + 'static {
         stream: &DeliveryStreamArn,
         records: Vec<Bytes>,
     ) -> impl Future<Output = Result<Vec<Outcome>, CallError>> + Send;
+
+    /// When the credentials end that it uses; `None` where they do not, or are not known yet.
+    fn credentials_expire(&self) -> Option<SystemTime> {
+        None
+    }
 
     /// Sends a single record in a call of its own.
     fn put_record(

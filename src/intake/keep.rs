@@ -40,7 +40,7 @@ impl Intake {
                 continue;
             }
             match self.keep(&mut door, staged) {
-                Ok(()) => {}
+                Ok(()) => stream.account.received(1),
                 Err(Refused::Waits(staged)) => {
                     wait = true;
                     waiting.push(staged);
@@ -68,7 +68,7 @@ impl Intake {
     ) -> Result<(), Staged> {
         let mut door = disk.door(&stream.arn, now);
         match self.keep(&mut door, staged) {
-            Ok(()) => {}
+            Ok(()) => stream.account.received(1),
             Err(Refused::Waits(staged)) => return Err(staged),
             Err(Refused::For(refusal, staged)) => {
                 self.refuse_staged(refusal, &staged);

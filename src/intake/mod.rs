@@ -22,10 +22,11 @@ use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::{Code, DROPPED_MESSAGE};
 use crate::delimiter::Delimiter;
 use crate::envelope::Envelope;
+use crate::ledger::{Entry, Ledger};
 use crate::mqtt::{AckToken, Message};
 use crate::parameters::WhenFull;
 use crate::queue::disk::{DiskQueue, Ticket};
-use crate::queue::{Id, MemoryBudget, Refusal, Share, Stream, StreamQueue};
+use crate::queue::{Id, MemoryBudget, OpenStreams, Refusal, Share, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
 use parking::{Parked, Parking};
@@ -72,6 +73,8 @@ pub struct Intake {
     unsynced: VecDeque<(Ticket, AckToken)>,
     /// Where rejections go.
     statuses: Publisher,
+    /// Where what is taken in, and what is not, is noted.
+    ledger: Ledger,
     /// The streams that have records or had some lately.
     streams: Streams,
     /// Streams with something staged in this round.
@@ -94,6 +97,7 @@ impl Intake {
         budget: MemoryBudget,
         disk: Option<DiskQueue>,
         statuses: Publisher,
+        ledger: Ledger,
         now: Instant,
     ) -> Self {
         let streams = Streams::new(
@@ -113,6 +117,7 @@ impl Intake {
             disk,
             unsynced: VecDeque::new(),
             statuses,
+            ledger,
             streams,
             touched: Vec::new(),
             rejections: Vec::new(),
@@ -136,6 +141,8 @@ impl Intake {
         now: Instant,
         mut acknowledge: impl FnMut(AckToken),
     ) {
+        let ledger = self.ledger.clone();
+        let entry = ledger.entry();
         for message in messages {
             if !self.stage(message, now)
                 && let Some(token) = message.ack
@@ -144,9 +151,9 @@ impl Intake {
             }
         }
         for slot in std::mem::take(&mut self.touched) {
-            self.admit_staged(slot, now, &mut acknowledge);
+            self.admit_staged(slot, now, &entry, &mut acknowledge);
         }
-        self.publish_rejections();
+        self.publish_rejections_in(&entry);
     }
 
     /// Ends messages that arrive while the connector stops and that no broker keeps for us: those
@@ -278,6 +285,7 @@ impl Intake {
         &mut self,
         index: SlotIndex,
         now: Instant,
+        entry: &Entry<'_>,
         acknowledge: &mut impl FnMut(AckToken),
     ) {
         let slot = self.streams.get_mut(index);
@@ -291,10 +299,12 @@ impl Intake {
         // Records of one stream keep their order: who comes later waits behind who waits already.
         let mut wait = slot.parked > 0;
         let mut dropped = Vec::new();
+        let (mut records, mut bytes) = (0, 0);
         let mut queue = stream.queue();
         let before = queue.waiting();
         for staged in staged {
             let ack = staged.ack;
+            let data_bytes = staged.data.len();
             let refused = if wait {
                 Some((Refusal::QueueFull, staged))
             } else {
@@ -309,7 +319,10 @@ impl Intake {
                 .err()
             };
             match refused {
-                None => {}
+                None => {
+                    records += 1;
+                    bytes += data_bytes;
+                }
                 Some((_, staged)) if when_full == WhenFull::Wait => {
                     wait = true;
                     self.park(index, &stream, staged);
@@ -325,8 +338,10 @@ impl Intake {
                 acknowledge(token);
             }
         }
+        entry.received(records, bytes);
+        stream.account.received(records);
         self.wake(&stream, before, queue);
-        self.publish_dropped(&stream, dropped);
+        self.publish_dropped(&stream, dropped, entry);
     }
 
     fn park(&mut self, slot: SlotIndex, stream: &Stream, mut staged: Staged) {
@@ -346,6 +361,8 @@ impl Intake {
 
     /// Tries again what waits for room. `acknowledge` is called for what found some.
     pub fn retry_parked(&mut self, now: Instant, mut acknowledge: impl FnMut(AckToken)) {
+        let ledger = self.ledger.clone();
+        let entry = ledger.entry();
         let mut still_full = Vec::new();
         for Parked { slot, staged } in self.parking.take_all() {
             if still_full.contains(&slot) {
@@ -361,6 +378,7 @@ impl Intake {
                 continue;
             }
             let ack = staged.ack;
+            let bytes = staged.data.len();
             let mut queue = stream.queue();
             let before = queue.waiting();
             let admitted = admit::admit(
@@ -374,6 +392,8 @@ impl Intake {
             self.wake(&stream, before, queue);
             match admitted {
                 Ok(()) => {
+                    entry.received(1, bytes);
+                    stream.account.received(1);
                     self.streams.get_mut(slot).unpark();
                     if let Some(token) = ack {
                         acknowledge(token);
@@ -385,7 +405,7 @@ impl Intake {
                 }
             }
         }
-        self.publish_rejections();
+        self.publish_rejections_in(&entry);
     }
 
     /// There is a new connection. What waits un-acknowledged comes again where the broker kept the
@@ -434,6 +454,11 @@ impl Intake {
         self.streams.take_opened()
     }
 
+    /// The streams in use, to look at.
+    pub fn open_streams(&self) -> OpenStreams {
+        self.streams.all.clone()
+    }
+
     /// Forgets streams that had nothing to do for a while.
     pub fn forget_idle(&mut self, now: Instant) {
         self.streams.forget_idle(now);
@@ -456,7 +481,15 @@ impl Intake {
     }
 
     fn publish_rejections(&mut self) {
+        let ledger = self.ledger.clone();
+        self.publish_rejections_in(&ledger.entry());
+    }
+
+    fn publish_rejections_in(&mut self, entry: &Entry<'_>) {
         let rejections = std::mem::take(&mut self.rejections);
+        for rejection in &rejections {
+            entry.rejected(rejection.code.as_str());
+        }
         self.statuses.publish(rejections.iter().map(|rejection| {
             let verdict = Verdict::Fail {
                 code: rejection.code.as_str(),
@@ -466,10 +499,12 @@ impl Intake {
         }));
     }
 
-    fn publish_dropped(&self, stream: &Stream, dropped: Vec<Id>) {
+    fn publish_dropped(&self, stream: &Stream, dropped: Vec<Id>, entry: &Entry<'_>) {
         if dropped.is_empty() {
             return;
         }
+        entry.failed(Code::Dropped.as_str(), dropped.len());
+        stream.account.failed(dropped.len());
         tracing::debug!(stream = %stream.arn, records = dropped.len(), "dropped the oldest records for newer ones");
         let verdict = Verdict::Fail {
             code: Code::Dropped.as_str(),

@@ -10,7 +10,7 @@ use super::staging::Staging;
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::Code;
 use crate::queue::disk::DiskQueue;
-use crate::queue::{MemoryBudget, Stream};
+use crate::queue::{MemoryBudget, OpenStreams, Stream};
 
 /// Most streams in use at a time. Each has a worker and connections of its own.
 pub const STREAMS_MAX: usize = 128;
@@ -69,6 +69,8 @@ pub(super) struct Streams {
     disk: Option<DiskQueue>,
     /// Opened and not handed out yet.
     opened: Vec<Arc<Stream>>,
+    /// The same streams, for whoever only looks.
+    pub all: OpenStreams,
 }
 
 impl Streams {
@@ -89,6 +91,7 @@ impl Streams {
             budget,
             disk,
             opened: Vec::new(),
+            all: OpenStreams::default(),
         };
         streams.open(default, now);
         // However many they are: their records are here already.
@@ -165,6 +168,7 @@ impl Streams {
         for place in self.slots.iter_mut().skip(1) {
             if let Some(slot) = place.take_if(|slot| unused(slot)) {
                 self.by_arn.remove(slot.stream.arn.as_str());
+                self.all.remove(&slot.stream);
                 slot.stream.forget();
             }
         }
@@ -177,6 +181,7 @@ impl Streams {
             None => Stream::new(arn.clone(), self.queue_size, share),
         });
         self.opened.push(Arc::clone(&stream));
+        self.all.add(Arc::clone(&stream));
         let slot = Slot {
             stream,
             staging: Staging::default(),

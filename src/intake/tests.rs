@@ -60,6 +60,7 @@ impl Bench {
             budget.clone(),
             None,
             statuses.clone(),
+            Ledger::default(),
             now,
         );
         let stream = intake.opened_streams().remove(0);

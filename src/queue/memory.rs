@@ -102,7 +102,8 @@ impl StreamQueue {
         Some(record)
     }
 
-    /// Takes out waiting records that are `max_age` old or older, the first ones in line, at most so many.
+    /// Takes out waiting records that are `max_age` old or older, the first ones in line, at most so many. They stay
+    /// counted as in flight until they are settled.
     pub fn expire(&mut self, now: Instant, max_age: Duration, most: usize) -> Vec<Record> {
         let is_old = |received: Instant| now.duration_since(received) >= max_age;
         if !self.oldest_bound.is_some_and(is_old) {
@@ -117,6 +118,7 @@ impl StreamQueue {
         self.waiting_bytes -= bytes_of(&old);
         self.oldest_bound = young.iter().map(|record| record.received).min();
         self.waiting = young.into();
+        self.in_flight += old.len();
         old
     }
 
@@ -317,8 +319,13 @@ mod tests {
                     4 => if let Some(dropped) = queue.drop_oldest() {
                         prop_assert!(held.remove(&numbers(&[dropped])[0]));
                     },
-                    _ => for old in queue.expire(now, Duration::from_secs(dice % 60), 9) {
-                        prop_assert!(held.remove(&numbers(&[old])[0]));
+                    _ => {
+                        let old = queue.expire(now, Duration::from_secs(dice % 60), 9);
+                        prop_assert_eq!(queue.len(), held.len(), "counted until settled");
+                        for number in numbers(&old) {
+                            prop_assert!(held.remove(&number));
+                        }
+                        queue.settle(old.len(), Vec::new());
                     },
                 }
                 prop_assert_eq!(queue.len(), held.len());

@@ -9,11 +9,13 @@
 mod budget;
 pub mod disk;
 mod memory;
+mod open_streams;
 mod record;
 mod stream;
 
 pub use budget::{Charge, MemoryBudget, Share};
 pub use memory::StreamQueue;
+pub use open_streams::OpenStreams;
 pub use record::{Id, Kept, Record};
 pub use stream::Stream;
 

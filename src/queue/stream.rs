@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::disk::DiskStream;
 use super::{Share, StreamQueue};
 use crate::arn::DeliveryStreamArn;
+use crate::ledger::StreamAccount;
 
 /// A stream with its queue. Intake puts records in, the stream's delivery worker takes them out.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Stream {
     /// Where its records stand, with a queue on disk; the queue below then holds those that were read
     /// back.
     pub disk: Option<DiskStream>,
+    /// What was counted of it, and what ails it.
+    pub account: StreamAccount,
     /// Locked for moments only, never across an await.
     queue: Mutex<StreamQueue>,
     /// Whether intake has forgotten the stream: nothing more will come.
@@ -35,6 +38,7 @@ impl Stream {
             share,
             wake: Arc::default(),
             disk: None,
+            account: StreamAccount::default(),
             queue: Mutex::new(StreamQueue::new(queue_size)),
             forgotten: AtomicBool::new(false),
         }

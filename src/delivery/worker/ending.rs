@@ -11,6 +11,7 @@ use crate::code::{Code, DROPPED_MESSAGE};
 use crate::delivery::letters::Ended;
 use crate::delivery::refill;
 use crate::destination::{Destination, Outcome, ServiceError};
+use crate::ledger::Entry;
 use crate::queue::Record;
 use crate::status::Verdict;
 
@@ -65,7 +66,11 @@ impl<D: Destination> Worker<D> {
         if let Some(Outcome::Failed(error)) = ended.outcomes.first() {
             self.fail_all(&ended.records, Code::Expired, &error.message);
         }
+        let entry = self.context.ledger.entry();
+        self.enter_failed(&entry, Code::Expired, ended.records.len());
         refill::finish(&self.stream, ended.records.iter());
+        self.stream.queue().settle(ended.records.len(), Vec::new());
+        drop(entry);
         // What the records were charged is free only once they are gone.
         drop(ended);
         self.context.room.notify_one();
@@ -94,11 +99,13 @@ impl<D: Destination> Worker<D> {
             return;
         }
         self.refill.give_back(&self.stream);
+        let entry = self.context.ledger.entry();
         let mut queue = self.stream.queue();
         let oldest: Vec<Record> = (0..to_drop).map_while(|_| queue.drop_oldest()).collect();
         drop(queue);
         if !oldest.is_empty() {
             self.fail_all(&oldest, Code::Dropped, DROPPED_MESSAGE);
+            self.enter_failed(&entry, Code::Dropped, oldest.len());
             refill::finish(&self.stream, oldest.iter());
             disk.depth().dropped(oldest.len());
             self.context.room.notify_one();
@@ -107,6 +114,7 @@ impl<D: Destination> Worker<D> {
             disk.depth().dropped(to_drop);
             return;
         }
+        drop(entry);
         if disk.depth().to_drop() > 0 {
             self.load_anyway(now);
         }
@@ -134,9 +142,11 @@ impl<D: Destination> Worker<D> {
             .collect();
         let in_flight = left.len();
         {
+            let entry = self.context.ledger.entry();
             let mut queue = self.stream.queue();
             queue.settle(in_flight, Vec::new());
             left.extend(queue.drain());
+            self.enter_failed(&entry, Code::ConnectorStopped, left.len());
         }
         let limit = Instant::now() + LAST_STATUSES;
         for some in left.chunks(BATCH_MAX_RECORDS) {
@@ -162,6 +172,12 @@ impl<D: Destination> Worker<D> {
         }
         all.extend(self.burials.give_up());
         all.into_iter().for_each(|ended| self.conclude(ended));
+    }
+
+    /// Notes records that ended without a call.
+    fn enter_failed(&self, entry: &Entry<'_>, code: Code, records: usize) {
+        entry.failed(code.as_str(), records);
+        self.stream.account.failed(records);
     }
 
     pub(super) fn fail_all(&self, records: &[Record], code: Code, message: &str) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -116,13 +117,20 @@ impl<D: Destination> Worker<D> {
         let cargo = self.packing.load(&mut records, groups.as_deref());
         let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
         let single = self.context.settings.publish_interval.is_zero();
+        let ledger = self.context.ledger.clone();
+        let open_call = ledger.begin_call();
         let call = self.calls.spawn(async move {
             let data = cargo.into_data().await?;
-            if single && let [record] = data.as_slice() {
-                let outcome = destination.put_record(&stream.arn, record.clone()).await?;
-                return Ok(vec![outcome]);
-            }
-            destination.put_batch(&stream.arn, data).await
+            let sizes: Vec<usize> = data.iter().map(Bytes::len).collect();
+            let outcomes = if single && let [record] = data.as_slice() {
+                vec![destination.put_record(&stream.arn, record.clone()).await?]
+            } else {
+                destination.put_batch(&stream.arn, data).await?
+            };
+            let taken = sizes.iter().zip(&outcomes);
+            let taken = taken.filter(|(_, outcome)| outcome.error().is_none());
+            taken.for_each(|(&bytes, _)| ledger.billed(bytes));
+            Ok(outcomes)
         });
         let generation = self.backoff.generation();
         self.in_flight.insert(
@@ -132,6 +140,7 @@ impl<D: Destination> Worker<D> {
                 groups,
                 generation,
                 expected: room,
+                call: open_call,
                 _permit: permit,
             },
         );

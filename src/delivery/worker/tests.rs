@@ -279,6 +279,7 @@ impl Bench {
         });
         let (deadline, told) = watch::channel(None);
         let context = WorkerContext {
+            ledger: Ledger::default(),
             destination,
             statuses: statuses.clone(),
             room: Arc::default(),

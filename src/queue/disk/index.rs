@@ -53,9 +53,14 @@ impl Depth {
         held.saturating_sub(self.to_drop.load(Ordering::Relaxed))
     }
 
+    /// Records not final, those that are to be dropped too.
+    pub fn all(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
     /// Whether there is no record at all, to be dropped or not.
     pub fn is_empty(&self) -> bool {
-        self.held.load(Ordering::Relaxed) == 0
+        self.all() == 0
     }
 
     /// Records on disk and not in memory.

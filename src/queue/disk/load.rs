@@ -303,6 +303,7 @@ impl Taking<'_> {
         let lost = stream.give_up_part(number);
         stream.depth.release(lost);
         self.lost += lost;
+        state.lost += lost as u64;
         if let Some(segment) = state.segments.get_mut(&number) {
             segment.damaged = true;
             segment.has_lost = true;

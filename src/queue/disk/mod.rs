@@ -33,4 +33,4 @@ pub use recover::{Mend, Recovery};
 pub use scan::Damage;
 pub use segment::Place;
 pub use state::{Bounds, Ticket};
-pub use store::{Closed, DiskQueue, DiskQueueSettings, DiskStream, Door};
+pub use store::{Closed, DiskAccount, DiskQueue, DiskQueueSettings, DiskStream, Door};

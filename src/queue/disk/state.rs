@@ -94,6 +94,12 @@ pub(super) struct State {
     incoming_disk_bytes: u64,
     /// Records that are not written yet, those that are being written too.
     pub unwritten: usize,
+    /// Records that were found at the start, or written since.
+    pub taken_in: u64,
+    /// Their bytes, as far as they were written since.
+    pub taken_in_bytes: u64,
+    /// Records that could not be read any more since.
+    pub lost: u64,
     /// Since when the first of it waits.
     pub waits_since: Option<Instant>,
     /// The next ticket.
@@ -129,6 +135,9 @@ impl State {
             incoming_bytes: 0,
             incoming_disk_bytes: 0,
             unwritten: 0,
+            taken_in: 0,
+            taken_in_bytes: 0,
+            lost: 0,
             waits_since: None,
             next_ticket: 1,
             moved: HashMap::new(),
@@ -179,6 +188,12 @@ impl State {
             self.by_arn.remove(stream.arn.as_str());
             self.streams.remove(&id);
         }
+    }
+
+    /// Records not final, those that are not written yet too.
+    pub fn held(&self) -> usize {
+        let streams = self.streams.values();
+        streams.map(|stream| stream.depth.all()).sum()
     }
 
     /// Takes a record in, to be written.
@@ -324,6 +339,8 @@ impl State {
     pub fn written(&mut self, records: &[Incoming], places: &[Place]) {
         for (record, place) in records.iter().zip(places) {
             self.forget_incoming(record);
+            self.taken_in += 1;
+            self.taken_in_bytes += record.data.len() as u64;
             self.hold(
                 record.stream,
                 place,
@@ -480,6 +497,7 @@ impl State {
             stream.depth.release(records);
             lost += records;
         }
+        self.lost += lost as u64;
         lost
     }
 

@@ -19,6 +19,7 @@ use super::thread::Thread;
 use super::writer::Writer;
 use crate::arn::DeliveryStreamArn;
 use crate::files::Files;
+use crate::ledger::{Distribution, Timings};
 use crate::queue::{Id, Refusal, Share};
 
 /// Payload bytes that may wait to be written before no more is read from the broker.
@@ -85,6 +86,29 @@ pub(super) struct Inner {
     pub room: Arc<Notify>,
     /// Reads that may run at a time, of all streams: each takes a thread and a buffer.
     pub reads: Arc<Semaphore>,
+    /// How long it takes to write and sync a group of records.
+    pub syncs: Timings,
+}
+
+/// What the queue holds and has counted.
+#[derive(Debug, Clone)]
+pub struct DiskAccount {
+    /// Records found at the start, or written and synced since.
+    pub taken_in: u64,
+    /// Bytes of those that were written since.
+    pub taken_in_bytes: u64,
+    /// Records that were damaged since they were written, and are lost.
+    pub lost: u64,
+    /// Records written and not final.
+    pub held: usize,
+    /// What the files take.
+    pub bytes: u64,
+    /// What they may take (`QUEUE_DIR_MAX_BYTES`).
+    pub max_bytes: u64,
+    /// Why nothing can be written at the moment.
+    pub fault: Option<String>,
+    /// How long groups of records took to be written and synced.
+    pub syncs: Distribution,
 }
 
 /// What is left when the queue is closed.
@@ -151,7 +175,8 @@ impl DiskQueue {
         room: Arc<Notify>,
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery, Thread)> {
-        let (state, recovery, next_number) = recover(&*files, bounds, mend, progress)?;
+        let (mut state, recovery, next_number) = recover(&*files, bounds, mend, progress)?;
+        state.taken_in = state.held() as u64;
         let known = state.segments.keys().copied().collect();
         let writer = Writer::new(Arc::clone(&files), bounds.segment_bytes, next_number, known);
         let inner = Arc::new(Inner {
@@ -163,6 +188,7 @@ impl DiskQueue {
             progress: Notify::new(),
             room,
             reads: Arc::new(Semaphore::new(PARALLEL_READS)),
+            syncs: Timings::default(),
         });
         let thread = Thread::new(Arc::clone(&inner), writer, commit_interval);
         let queue = DiskQueue {
@@ -257,6 +283,21 @@ impl DiskQueue {
             let _ = thread.join();
         }
         self.left()
+    }
+
+    /// What it holds, and what it counted since the start; all of one moment.
+    pub fn account(&self) -> DiskAccount {
+        let state = lock(&self.inner.state);
+        DiskAccount {
+            taken_in: state.taken_in,
+            taken_in_bytes: state.taken_in_bytes,
+            lost: state.lost,
+            held: state.held().saturating_sub(state.unwritten),
+            bytes: state.total_bytes,
+            max_bytes: state.bounds.max_bytes,
+            fault: state.fault.clone(),
+            syncs: self.inner.syncs.distribution(),
+        }
     }
 
     /// What is kept on disk, and what is nowhere but here.

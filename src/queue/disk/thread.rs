@@ -158,10 +158,12 @@ impl Thread {
         let mut streams: Vec<_> = group.records.iter().map(|record| record.stream).collect();
         streams.sort_unstable();
         streams.dedup();
+        let begun = Instant::now();
         let mut result = self.writer.write_group(group, &self.inner.state, sync);
         if result.is_ok()
             && let Some(ticket) = ticket
         {
+            self.inner.syncs.observe(begun.elapsed());
             self.inner.synced.store(ticket, Ordering::Release);
             self.inner.progress.notify_one();
             let state = lock(&self.inner.state);
