@@ -13,7 +13,7 @@ use kinesis_edge::connector::Connector;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
 use kinesis_edge::parameters::{self, Parameter, Parameters};
-use kinesis_edge::telemetry::{self, ServiceManager};
+use kinesis_edge::telemetry::{self, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
 
@@ -25,6 +25,9 @@ const PUBLISH_INTERVAL: &str = "1";
 
 /// The port of MQTT, and the default of `--port`.
 const USUAL_PORT: u16 = 1883;
+
+/// Where the page is, unless that is taken.
+const HTTP_LISTEN: &str = "127.0.0.1:9477";
 
 pub fn command() -> Command {
     // The broker is in the process, and what is not given stays at its default: an environment set
@@ -100,7 +103,10 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         )
         .as_bytes(),
     )?;
+    let http = parameters.http.as_ref();
+    let server = http.map(|http| Server::start(http, connector.observer()));
     let leftover = tokio::spawn(connector.run(stop)).await?;
+    drop(server);
     endpoint.stop().await;
     broker.stop().await;
     Ok(exit_code(leftover))
@@ -125,21 +131,31 @@ fn broker_address(matches: &ArgMatches) -> SocketAddr {
     }
 }
 
+/// Where the page is; where that is taken, at a port that is free.
+fn page_address() -> SocketAddr {
+    let free = |port| TcpListener::bind(loopback(port)).and_then(|listener| listener.local_addr());
+    let usual = HTTP_LISTEN.parse().unwrap_or_else(|_| loopback(0));
+    free(usual.port()).or_else(|_| free(0)).unwrap_or(usual)
+}
+
 /// What holds here where `run` has no default or another one.
 fn own_default(parameter: &Parameter) -> Option<&'static str> {
     match parameter.env {
         "DEFAULT_DELIVERY_STREAM_ARN" => Some(DEFAULT_STREAM),
         "PUBLISH_INTERVAL" => Some(PUBLISH_INTERVAL),
+        "HTTP_LISTEN" => Some(HTTP_LISTEN),
         _ => None,
     }
 }
 
 fn parameters(matches: &ArgMatches, broker: SocketAddr) -> Result<Parameters, parameters::Faults> {
+    let page = page_address();
     parameters::parse(&|parameter: &Parameter| {
         let given = matches.try_get_one::<String>(parameter.flag).ok().flatten();
         let value = match (given, parameter.env) {
             (_, "MQTT_URL") => format!("mqtt://{broker}"),
             (Some(value), _) if !value.is_empty() => value.clone(),
+            (_, "HTTP_LISTEN") => page.to_string(),
             _ => own_default(parameter)?.to_owned(),
         };
         Some(Ok(value))
@@ -181,10 +197,15 @@ fn welcome(
         format!("every {interval} s")
     };
     let (between, and) = as_they_land(parameters);
+    let page = match &parameters.http {
+        Some(http) => format!("http://{}/ and /metrics", http.listen),
+        None => "–".to_owned(),
+    };
     format!(
         "\nkinesis-edge is running on this machine only. Ctrl-C stops it.\n\n\
          \x20 MQTT broker      mqtt://{broker} (3.1.1 and 5, no password{taken})\n\
          \x20 Firehose         {endpoint} (a stand-in; nothing leaves this machine)\n\
+         \x20 page, metrics    {page}\n\
          \x20 default stream   {arn}\n\
          \x20 records land in  {folder}/YYYY/MM/DD/HH/ (UTC), {when}, {between}\n\n\
          Try in another terminal:\n\n\

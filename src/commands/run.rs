@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use kinesis_edge::connector::Connector;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::parameters;
-use kinesis_edge::telemetry::{self, ServiceManager};
+use kinesis_edge::telemetry::{self, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
 
@@ -62,5 +62,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             );
         }
     });
+    let http = parameters.http.as_ref();
+    let _server = http.map(|http| Server::start(http, connector.observer()));
     Ok(exit_code(tokio::spawn(connector.run(stop)).await?))
 }

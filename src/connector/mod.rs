@@ -34,7 +34,7 @@ use crate::queue::MemoryBudget;
 use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, RECORD_MAX_BYTES, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
-use crate::telemetry::ServiceManager;
+use crate::telemetry::{Facts, Observer, ServiceManager};
 use burial::Burial;
 use workers::Workers;
 
@@ -89,6 +89,8 @@ pub struct Connector<D> {
     burial: Burial,
     /// How long a stop may drain.
     shutdown_timeout: Duration,
+    /// Looks at all of it.
+    observer: Observer,
     /// Told that the connector is ready, lives, and stops.
     service_manager: ServiceManager,
 }
@@ -139,12 +141,13 @@ impl<D: Destination> Connector<D> {
         };
         let statuses = Publisher::new(settings, budget.share());
         let room = Arc::new(Notify::new());
-        let disk = open_queue(parameters, &room)?;
+        let (disk, damaged_places) = open_queue(parameters, &room)?;
         let dead_letters = open_dead_letters(parameters)?;
         let joining = parameters.aggregation.map(|aggregation| {
             Joining::new(aggregation, parameters.queue_size, &parameters.rate_limits)
         });
         let ledger = Ledger::default();
+        let observed = budget.clone();
         let mut intake = Intake::new(
             Decoder::new(topics.clone(), parameters.status_max_bytes),
             intake_settings(parameters, joining.as_ref()),
@@ -157,6 +160,18 @@ impl<D: Destination> Connector<D> {
         if parameters.record_envelope {
             intake = intake.with_envelope(envelope(&parameters.mqtt.client_id));
         }
+        let expiring = destination.clone();
+        let observer = Observer {
+            facts: Arc::new(facts(parameters, damaged_places)),
+            ledger: ledger.clone(),
+            streams: intake.open_streams(),
+            budget: observed,
+            disk: disk.clone(),
+            statuses: statuses.clone(),
+            session: session.view(),
+            dead_letters: dead_letters.clone(),
+            credentials_expire: Arc::new(move || expiring.credentials_expire()),
+        };
         let deadline = watch::channel(None).0;
         let settings = WorkerSettings {
             // Version 1 sends each record at once, whatever the interval says.
@@ -191,8 +206,27 @@ impl<D: Destination> Connector<D> {
             room,
             deadline,
             shutdown_timeout: parameters.shutdown_timeout,
+            observer,
             service_manager,
         })
+    }
+
+    /// Looks at the connector, as long as anybody wants to.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+}
+
+fn facts(parameters: &Parameters, damaged_places: u64) -> Facts {
+    let mqtt = &parameters.mqtt;
+    Facts {
+        client_id: mqtt.client_id.clone(),
+        broker: format!("{}:{}", mqtt.host, mqtt.port),
+        queue_size: parameters.queue_size,
+        queue_dir: parameters.queue_dir.clone(),
+        dead_letter_dir: parameters.dead_letter_dir.clone(),
+        started: SystemTime::now(),
+        damaged_places,
     }
 }
 
@@ -233,13 +267,13 @@ fn open_dead_letters(parameters: &Parameters) -> Result<Option<DeadLetters>, Con
         .map_err(ConnectorError::DeadLetterDir)
 }
 
-/// The queue on disk, where one is configured, with what it held before.
+/// The queue on disk, where one is configured, with what it held before, and how many places of it are damaged.
 fn open_queue(
     parameters: &Parameters,
     room: &Arc<Notify>,
-) -> Result<Option<DiskQueue>, ConnectorError> {
+) -> Result<(Option<DiskQueue>, u64), ConnectorError> {
     let Some(path) = &parameters.queue_dir else {
-        return Ok(None);
+        return Ok((None, 0));
     };
     let directory = Directory::hold(path).map_err(ConnectorError::QueueDir)?;
     let settings = DiskQueueSettings {
@@ -258,7 +292,7 @@ fn open_queue(
         source,
     })?;
     log_recovery(path, &recovery);
-    Ok(Some(queue))
+    Ok((Some(queue), recovery.damage.places as u64))
 }
 
 fn log_recovery(path: &Path, recovery: &Recovery) {

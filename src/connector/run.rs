@@ -178,6 +178,7 @@ impl<D: Destination> Connector<D> {
                     "the broker takes no message as long as this status document; it is dropped"
                 );
             }
+            self.observer.ledger.statuses_published(statuses);
             any = true;
         }
         any

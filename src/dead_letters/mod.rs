@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub use read::{Damage, Letters, Segment, Stored};
 pub use replay::{Replay, ReplayError};
-pub use write::{Counts, DeadLetters};
+pub use write::{Account, Counts, DeadLetters};
 
 use crate::arn::DeliveryStreamArn;
 

@@ -92,7 +92,7 @@ fn what_is_buried_is_read_exactly() {
     dead_letters.bury(&letters[..1]);
     dead_letters.bury(&letters[1..]);
     assert_eq!(read(&path), (letters, 0));
-    let counts = dead_letters.counts();
+    let counts = dead_letters.account().counts;
     assert_eq!((counts.buried, counts.dropped, counts.lost), (3, 0, 0));
 }
 
@@ -127,7 +127,7 @@ fn the_bound_holds_and_the_oldest_go_first() {
     assert_eq!(left, expected);
     // At most a segment's worth less than there is room for.
     assert!(left.len() > 200, "{}", left.len());
-    let counts = dead_letters.counts();
+    let counts = dead_letters.account().counts;
     assert_eq!(counts.buried, 1500);
     assert_eq!(counts.dropped, 1500 - left.len() as u64);
     assert_eq!(counts.lost, 0);
@@ -141,7 +141,7 @@ fn the_bound_counts_what_earlier_starts_left_and_no_letter_that_was_sent_counts_
         for id in ids {
             dead_letters.bury(&[letter(&id.to_string(), vec![1; 60_000])]);
         }
-        dead_letters.counts()
+        dead_letters.account().counts
     };
     write(0..3);
     replay(folder.path(), &["0", "1"]);
@@ -160,7 +160,7 @@ fn a_letter_larger_than_all_that_may_be_kept_is_lost_alone() {
     let large = letter("large", vec![0; MIB as usize]);
     dead_letters.bury(&[letter("a", *b"x"), large, letter("b", *b"y")]);
     assert_eq!(ids(folder.path()), ["a", "b"]);
-    assert_eq!(dead_letters.counts().lost, 1);
+    assert_eq!(dead_letters.account().counts.lost, 1);
     // One of the largest records there are fits the least bound.
     dead_letters.bury(&[letter("record", vec![0; crate::request::RECORD_MAX_BYTES])]);
     assert_eq!(ids(folder.path()), ["a", "b", "record"]);
@@ -517,7 +517,7 @@ fn on_a_full_disk_the_oldest_go() {
     for id in 0..600 {
         dead_letters.bury(&[letter(&format!("{id:03}"), vec![9; 10_000])]);
     }
-    let counts = dead_letters.counts();
+    let counts = dead_letters.account().counts;
     assert_eq!((counts.buried, counts.lost), (600, 0));
     // What was written of a letter before the disk was full is cut off again.
     assert_eq!(read(folder.path()).1, 0);
@@ -537,12 +537,12 @@ fn where_nothing_can_be_written_letters_are_lost_and_no_files_are_left() {
     for _ in 0..10 {
         dead_letters.bury(&[letter("a", *b"x"), letter("b", *b"x")]);
     }
-    assert_eq!(dead_letters.counts().lost, 20);
+    assert_eq!(dead_letters.account().counts.lost, 20);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     room.store(1000, Ordering::Relaxed);
     dead_letters.bury(&[letter("c", *b"x")]);
     assert_eq!(ids(folder.path()), ["c"]);
-    assert_eq!(dead_letters.counts().buried, 1);
+    assert_eq!(dead_letters.account().counts.buried, 1);
 }
 
 #[test]
@@ -554,7 +554,7 @@ fn a_disk_that_fails_otherwise_costs_no_letter_that_is_there() {
     let broken = Some(io::ErrorKind::ReadOnlyFilesystem);
     let (dead_letters, _) = small_disk(folder.path(), usize::MAX / 2, broken);
     dead_letters.bury(&[letter("new", *b"x")]);
-    let counts = dead_letters.counts();
+    let counts = dead_letters.account().counts;
     assert_eq!((counts.buried, counts.dropped, counts.lost), (0, 0, 1));
     assert_eq!(ids(folder.path()), ["old"]);
 }

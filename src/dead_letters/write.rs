@@ -33,8 +33,21 @@ const LETTER_MAX_BYTES: usize = 16 << 20;
 /// Where records go that failed for a reason an operator can mend. Cheap to clone; clones share all.
 #[derive(Clone)]
 pub struct DeadLetters {
-    /// Shared by all clones.
+    /// Shared by all clones. Locked while the disk is written, which may take long.
     writer: Arc<Mutex<Writer>>,
+    /// What others see of it, without waiting for the disk.
+    account: Arc<Mutex<Account>>,
+}
+
+/// What there is of dead letters, and what became of them since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Account {
+    /// What became of letters.
+    pub counts: Counts,
+    /// What the files take, as far as this process knows.
+    pub bytes: u64,
+    /// What they may take (`DEAD_LETTER_MAX_BYTES`).
+    pub max_bytes: u64,
 }
 
 /// What became of letters since the start.
@@ -78,18 +91,21 @@ impl DeadLetters {
         };
         writer.look_around()?;
         Ok(DeadLetters {
+            account: Arc::new(Mutex::new(writer.account())),
             writer: Arc::new(Mutex::new(writer)),
         })
     }
 
     /// Writes letters and syncs them; what cannot be written is counted as lost. Blocks on the disk.
     pub fn bury(&self, letters: &[Letter]) {
-        self.writer().bury(letters);
+        let mut writer = self.writer();
+        writer.bury(letters);
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner) = writer.account();
     }
 
-    /// What became of letters so far.
-    pub fn counts(&self) -> Counts {
-        self.writer().counts
+    /// What there is, and what became of letters so far.
+    pub fn account(&self) -> Account {
+        *self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -136,6 +152,14 @@ struct Current {
 }
 
 impl Writer {
+    fn account(&self) -> Account {
+        Account {
+            counts: self.counts,
+            bytes: self.segments.values().sum(),
+            max_bytes: self.max_bytes,
+        }
+    }
+
     fn bury(&mut self, letters: &[Letter]) {
         let mut rest = letters;
         while let Some(first) = rest.first() {

@@ -98,6 +98,11 @@ impl Totals {
         self.failed.values().sum()
     }
 
+    /// Calls that ended, however.
+    pub fn calls(&self) -> u64 {
+        self.calls_complete + self.calls_partial + self.calls_failed
+    }
+
     /// Requests that were rejected, whatever the code.
     pub fn rejected_requests(&self) -> u64 {
         self.rejected.values().sum()

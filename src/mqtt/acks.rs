@@ -76,7 +76,6 @@ impl AckQueue {
     }
 
     /// Messages not acknowledged yet.
-    #[cfg(test)]
     pub fn owed(&self) -> usize {
         self.owed.len()
     }

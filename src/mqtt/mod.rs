@@ -21,6 +21,7 @@ mod session;
 mod settings;
 mod tls;
 mod unsent;
+mod view;
 mod wire;
 
 pub use acks::AckToken;
@@ -29,3 +30,4 @@ pub use frame::Message;
 pub use session::{Event, Session};
 pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings};
 pub use tls::{TlsError, TlsFiles, client_config};
+pub use view::{SessionState, SessionView};

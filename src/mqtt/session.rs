@@ -17,6 +17,7 @@ use super::link::Up;
 use super::outbox::Outbox;
 use super::retry::{Retry, STEADY};
 use super::settings::{Protocol, SessionSettings};
+use super::view::SessionView;
 use super::wire::{self, Packet};
 
 #[cfg(test)]
@@ -67,6 +68,8 @@ pub struct Session {
     announced: bool,
     /// Why the broker last refused a message of ours.
     refused: Option<String>,
+    /// What others see of it.
+    view: SessionView,
     /// Events that wait to be handed out.
     events: VecDeque<Event>,
 }
@@ -95,8 +98,14 @@ impl Session {
             logged: None,
             announced: false,
             refused: None,
+            view: SessionView::new(),
             events: VecDeque::new(),
         }
+    }
+
+    /// The session as others may see it.
+    pub fn view(&self) -> SessionView {
+        self.view.clone()
     }
 
     /// Drives the session until something happens. Dropping the future before loses nothing.
@@ -137,6 +146,7 @@ impl Session {
     /// Stops taking in what the broker sends, or goes on. Its answers wait too meanwhile.
     pub fn pause_reading(&mut self, pause: bool) {
         self.reading_paused = pause;
+        self.view.set_reading_paused(pause);
     }
 
     /// Whether answers of the broker may stand behind messages that are not read yet, since reading was paused.
@@ -265,6 +275,7 @@ impl Session {
     fn ready(&mut self) {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
+        self.view.subscribed(up.protocol);
         self.announced = false;
         if !self.retry.is_flapping() {
             self.announce();
@@ -294,6 +305,7 @@ impl Session {
         let wait = self.retry.failed(error, age, fastrand::f64());
         self.link = Link::Down(Instant::now() + wait.unwrap_or_default());
         if wait.is_some() {
+            self.view.failed(error.to_string());
             self.log_failure(error);
         } else {
             tracing::debug!(%error, "trying MQTT {} with the broker", self.retry.protocol());
@@ -337,6 +349,7 @@ impl Session {
     }
 
     fn write_acknowledgements(&mut self) {
+        self.view.set_acks_outstanding(self.acks.owed());
         let Link::Up(up) = &mut self.link else { return };
         if self.acks_held {
             return;
@@ -402,6 +415,7 @@ impl Session {
                     if let Some(reason) = &refused {
                         tracing::warn!(%reason, "the broker refuses messages of ours; allow this client to publish them");
                     }
+                    self.view.refused(refused.clone());
                     self.refused = refused;
                 }
                 self.send_under_way();

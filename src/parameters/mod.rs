@@ -23,6 +23,7 @@ use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
 mod aggregation;
 mod disk;
 mod fault;
+mod http;
 mod mqtt;
 mod mqtt_url;
 mod read;
@@ -31,6 +32,7 @@ mod table;
 mod tests;
 
 pub use fault::{Fault, Faults};
+pub use http::HttpParameters;
 pub use mqtt::{MqttParameters, MqttVersion, Secret};
 pub use read::{Lookup, NotUtf8};
 pub use table::{DefaultValue, PARAMETERS, Parameter, Secrecy};
@@ -92,6 +94,10 @@ pub struct Parameters {
     pub shutdown_timeout: Duration,
     /// Where a status document is split, in bytes.
     pub status_max_bytes: usize,
+    /// Where metrics and the page are served; none serves nothing.
+    pub http: Option<HttpParameters>,
+    /// How often the connector publishes its own figures; none publishes none.
+    pub connector_status_interval: Option<Duration>,
     /// How log lines look.
     pub log_format: LogFormat,
 }
@@ -319,6 +325,8 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
     let shutdown_timeout = number(reader, &table::SHUTDOWN_TIMEOUT, 0..=3_600);
     // Below 4 KiB one status might not fit; 16 MiB is past what any broker takes.
     let status_max_bytes = number(reader, &table::STATUS_MAX_BYTES, 4_096..=16_777_216);
+    let http = http::read(reader);
+    let connector_status_interval = number(reader, &table::CONNECTOR_STATUS_INTERVAL, 0..=86_400);
     let log_format = reader.value(&table::LOG_FORMAT, |text| {
         one_of(
             text,
@@ -356,6 +364,10 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
         aggregation: records.aggregation,
         shutdown_timeout: Duration::from_secs(shutdown_timeout?),
         status_max_bytes: status_max_bytes? as usize,
+        http: http?,
+        connector_status_interval: Some(connector_status_interval?)
+            .filter(|seconds| *seconds != 0)
+            .map(Duration::from_secs),
         log_format: log_format?,
     })
 }

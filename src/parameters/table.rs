@@ -136,6 +136,9 @@ pub static PARAMETERS: &[Parameter] = &[
     RECORD_COMPRESSION,
     SHUTDOWN_TIMEOUT,
     STATUS_MAX_BYTES,
+    HTTP_LISTEN,
+    HTTP_ALLOWED_HOSTS,
+    CONNECTOR_STATUS_INTERVAL,
     LOG_FORMAT,
 ];
 
@@ -572,6 +575,44 @@ pub(super) const STATUS_MAX_BYTES: Parameter = Parameter {
     example: "8192",
     help: "The most bytes one status document has; what would be longer is published as several. The \
            default stays below the 128 KiB where AWS IoT Core and the Greengrass broker stop.",
+    ..PLAIN
+};
+
+pub(super) const HTTP_LISTEN: Parameter = Parameter {
+    env: "HTTP_LISTEN",
+    flag: "http-listen",
+    value_name: "ADDRESS:PORT",
+    default: DefaultValue::Unset,
+    valid: "an IP address and a port, 127.0.0.1:9477 or [::]:9477 for example",
+    example: "127.0.0.1:9477",
+    help: "Where the page (/), metrics for Prometheus (/metrics) and readiness (/readyz) are served. They show what \
+           happens and take no orders; whoever reaches the address may look, so outside the loopback keep it to a network \
+           that you trust.",
+    ..PLAIN
+};
+
+pub(super) const HTTP_ALLOWED_HOSTS: Parameter = Parameter {
+    env: "HTTP_ALLOWED_HOSTS",
+    flag: "http-allowed-hosts",
+    value_name: "HOST,...",
+    default: DefaultValue::Unset,
+    valid: "names or addresses of this device with commas between, without ports",
+    example: "gateway.local,192.168.1.20",
+    help: "The names by which others reach HTTP_LISTEN. Requests that name another host are refused, so that a web page of \
+           somebody else cannot read this device through a browser; the loopback's names and the address in HTTP_LISTEN are \
+           allowed always.",
+    ..PLAIN
+};
+
+pub(super) const CONNECTOR_STATUS_INTERVAL: Parameter = Parameter {
+    env: "CONNECTOR_STATUS_INTERVAL",
+    flag: "connector-status-interval",
+    value_name: "SECONDS",
+    default: DefaultValue::Value("0"),
+    valid: "a whole number of seconds, 0 to 86400",
+    example: "60",
+    help: "How often the connector publishes its own figures, retained, on TOPIC_PREFIX/connector/status; 0: never. The \
+           broker publishes {\"state\":\"offline\"} there by itself when the connector is gone.",
     ..PLAIN
 };
 

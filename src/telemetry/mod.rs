@@ -1,7 +1,19 @@
-//! What the connector tells about itself: logs, and its state to the service manager.
+//! What the connector tells about itself: logs, its state to the service manager, and by HTTP metrics,
+//! readiness and the page. An [`Observer`] looks at the connector; everything else is made of what it sees.
 
+mod advice;
+mod health;
+mod history;
+mod http;
 mod logs;
+mod metrics;
+mod observer;
+mod process;
+mod rates;
 mod service_manager;
+mod state;
 
+pub use http::Server;
 pub use logs::init as init_logs;
+pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, StreamSnapshot};
 pub use service_manager::ServiceManager;

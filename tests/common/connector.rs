@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use kinesis_edge::connector::{self, Connector, Leftover};
 use kinesis_edge::destination::{Destination, Firehose, FirehoseSettings};
 use kinesis_edge::parameters::{self, Parameters};
-use kinesis_edge::telemetry::ServiceManager;
+use kinesis_edge::telemetry::{Observer, ServiceManager, Snapshot};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -43,6 +43,9 @@ pub async fn quick_firehose(url: &str) -> Firehose {
 pub struct RunningConnector {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<Leftover>,
+    observer: Observer,
+    /// Ends with what was wrong with the ledger, if anything was.
+    auditor: JoinHandle<Option<String>>,
 }
 
 impl RunningConnector {
@@ -57,19 +60,64 @@ impl RunningConnector {
                 std::future::pending::<()>().await;
             }
         };
+        let observer = connector.observer();
         RunningConnector {
             stop: Some(stop),
+            auditor: tokio::spawn(audit(observer.clone())),
+            observer,
             task: tokio::spawn(connector.run(stop_requested)),
         }
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Looks at it.
+    pub fn look(&self) -> Snapshot {
+        self.observer.look()
+    }
+
+    /// What looks at it, for as long as a test wants.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
+    /// Asks it to stop, and waits until it has. Whatever the test is about, at every instant
+    /// received = delivered + failed + rejected + held.
     pub async fn stop(mut self) -> Leftover {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
-        self.task.await.expect("the connector ends without a panic")
+        let leftover = self.task.await.expect("the connector ends without a panic");
+        assert_eq!(imbalance(&self.observer.look()), None, "after the stop");
+        if self.auditor.is_finished() {
+            let wrong = self.auditor.await.expect("the auditor does not panic");
+            assert_eq!(wrong, None, "while it ran");
+        } else {
+            self.auditor.abort();
+        }
+        leftover
     }
+}
+
+/// Looks again and again, until something is wrong.
+async fn audit(observer: Observer) -> Option<String> {
+    loop {
+        let wrong = imbalance(&observer.look());
+        if wrong.is_some() {
+            return wrong;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// What does not add up.
+pub fn imbalance(snapshot: &Snapshot) -> Option<String> {
+    let totals = &snapshot.totals;
+    let ended = totals.delivered + totals.failed_records() + totals.rejected_requests();
+    (totals.received != ended + snapshot.held).then(|| {
+        format!(
+            "received {} is not delivered {} + failed {:?} + rejected {:?} + held {}",
+            totals.received, totals.delivered, totals.failed, totals.rejected, snapshot.held
+        )
+    })
 }
 
 /// The program, as a process.

@@ -1,0 +1,130 @@
+//! The last hour, a point for each five seconds: what the page's plots show.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use super::observer::Snapshot;
+use super::rates::latency_ms;
+use crate::ledger::Distribution;
+
+/// Time between two points.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// An hour's worth.
+const POINTS: usize = 720;
+
+/// A point of the plots.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Point {
+    /// Unix seconds.
+    t: u64,
+    /// Requests per second.
+    received: f64,
+    /// Records per second.
+    delivered: f64,
+    /// Records per second that failed or were rejected.
+    failed: f64,
+    /// Records held.
+    queued: u64,
+    /// Median of calls.
+    p50_ms: Option<f64>,
+    /// 99th percentile of calls.
+    p99_ms: Option<f64>,
+}
+
+/// The last hour.
+#[derive(Debug, Default)]
+pub struct History {
+    points: VecDeque<Point>,
+    last: Option<Last>,
+}
+
+/// What the next point is counted from.
+#[derive(Debug)]
+struct Last {
+    at: SystemTime,
+    received: u64,
+    delivered: u64,
+    failed: u64,
+    call_times: Distribution,
+}
+
+/// The history by columns, as plots want it.
+#[derive(Debug, Serialize)]
+struct Columns {
+    interval_s: u64,
+    t: Vec<u64>,
+    received: Vec<f64>,
+    delivered: Vec<f64>,
+    failed: Vec<f64>,
+    queued: Vec<u64>,
+    p50_ms: Vec<Option<f64>>,
+    p99_ms: Vec<Option<f64>>,
+}
+
+impl History {
+    /// Adds a point where it is time for one; gives it.
+    pub fn add(&mut self, snapshot: &Snapshot) -> Option<Point> {
+        let totals = &snapshot.totals;
+        let now = Last {
+            at: snapshot.now,
+            received: totals.received,
+            delivered: totals.delivered,
+            failed: totals.failed_records() + totals.rejected_requests(),
+            call_times: snapshot.call_times,
+        };
+        let Some(last) = &self.last else {
+            self.last = Some(now);
+            return None;
+        };
+        let passed = match now.at.duration_since(last.at) {
+            // Half a second early is in time: looks are a second apart, more or less.
+            Ok(passed) if passed + Duration::from_millis(500) < INTERVAL => return None,
+            Ok(passed) => passed.as_secs_f64(),
+            // The clock was set back.
+            Err(_) => {
+                self.last = Some(now);
+                return None;
+            }
+        };
+        let (p50_ms, p99_ms) = latency_ms(&now.call_times.since(&last.call_times));
+        let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / passed;
+        let point = Point {
+            t: now
+                .at
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_secs(),
+            received: per_second(now.received, last.received),
+            delivered: per_second(now.delivered, last.delivered),
+            failed: per_second(now.failed, last.failed),
+            queued: snapshot.held,
+            p50_ms,
+            p99_ms,
+        };
+        if self.points.len() >= POINTS {
+            self.points.pop_front();
+        }
+        self.points.push_back(point);
+        self.last = Some(now);
+        Some(point)
+    }
+
+    /// All of it, by columns, as JSON.
+    pub fn to_json(&self) -> String {
+        let columns = Columns {
+            interval_s: INTERVAL.as_secs(),
+            t: self.points.iter().map(|point| point.t).collect(),
+            received: self.points.iter().map(|point| point.received).collect(),
+            delivered: self.points.iter().map(|point| point.delivered).collect(),
+            failed: self.points.iter().map(|point| point.failed).collect(),
+            queued: self.points.iter().map(|point| point.queued).collect(),
+            p50_ms: self.points.iter().map(|point| point.p50_ms).collect(),
+            p99_ms: self.points.iter().map(|point| point.p99_ms).collect(),
+        };
+        // Numbers and names only: nothing that could not be written.
+        serde_json::to_string(&columns).unwrap_or_default()
+    }
+}

@@ -1,0 +1,426 @@
+//! A snapshot as Prometheus text. The only user of the `prometheus` crate, which writes the format; what is
+//! written is made anew for each scrape, so a stream that is forgotten leaves no series behind, and all
+//! numbers are of one moment. Names and units follow Prometheus' conventions; the README lists them.
+
+use std::time::SystemTime;
+
+use prometheus::proto::{
+    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
+};
+use prometheus::{TEXT_FORMAT, TextEncoder};
+
+use super::observer::{Snapshot, StreamSnapshot};
+use super::process::Process;
+use crate::code::Code;
+use crate::ledger::{BOUNDS_SECONDS, ByCode, Distribution};
+
+/// What [`render`] writes.
+pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+
+/// Codes of ours that end records, and those that end requests before: counted from the start, with 0.
+const FAILING: [Code; 3] = [Code::Expired, Code::Dropped, Code::ConnectorStopped];
+const REJECTING: [Code; 6] = [
+    Code::InvalidRequest,
+    Code::InvalidDeliveryStreamArn,
+    Code::RecordTooLarge,
+    Code::QueueFull,
+    Code::MemoryLimitExceeded,
+    Code::TooManyStreams,
+];
+
+/// A snapshot in the text format of Prometheus.
+pub fn render(snapshot: &Snapshot, process: Option<Process>) -> String {
+    let mut families = Families::default();
+    records(&mut families, snapshot);
+    queues(&mut families, snapshot);
+    calls(&mut families, snapshot);
+    mqtt(&mut families, snapshot);
+    disk(&mut families, snapshot);
+    ourselves(&mut families, snapshot, process);
+    // An error would be a family without metrics, and none is added.
+    TextEncoder::new()
+        .encode_to_string(&families.0)
+        .unwrap_or_default()
+}
+
+fn records(families: &mut Families, snapshot: &Snapshot) {
+    let totals = &snapshot.totals;
+    families.counter(
+        "kinesis_edge_records_received_total",
+        "Requests that became records of a queue or were rejected; with QUEUE_DIR, once synced, and those found at the start. Equals delivered + failed + rejected + held.",
+        totals.received,
+    );
+    families.counter(
+        "kinesis_edge_received_bytes_total",
+        "Bytes of the records that queues took in.",
+        totals.received_bytes,
+    );
+    families.counter(
+        "kinesis_edge_records_delivered_total",
+        "Records that the delivery streams have.",
+        totals.delivered,
+    );
+    families.counter(
+        "kinesis_edge_delivered_bytes_total",
+        "Bytes of the records that the delivery streams have.",
+        totals.delivered_bytes,
+    );
+    families.by_code(
+        "kinesis_edge_records_failed_total",
+        "Records that ended without being delivered, by the code of their status.",
+        &totals.failed,
+        &FAILING,
+    );
+    families.by_code(
+        "kinesis_edge_requests_rejected_total",
+        "Requests that never became records, by the code of their status.",
+        &totals.rejected,
+        &REJECTING,
+    );
+    families.counter(
+        "kinesis_edge_records_retried_total",
+        "Times that a record was put back to be sent again.",
+        totals.retried,
+    );
+    families.gauge(
+        "kinesis_edge_records_held",
+        "Records that queues hold, waiting or in flight.",
+        snapshot.held as f64,
+    );
+    families.counter(
+        "kinesis_edge_billed_bytes_total",
+        "Bytes that Firehose bills: each delivered record rounded up to 5 KB.",
+        totals.billed_bytes,
+    );
+}
+
+fn queues(families: &mut Families, snapshot: &Snapshot) {
+    families.streams(
+        "kinesis_edge_queue_records",
+        "Records in the queue of a stream, waiting or in flight.",
+        snapshot,
+        |stream| Some(stream.queued as f64),
+    );
+    families.streams(
+        "kinesis_edge_queue_waiting_bytes",
+        "Bytes of the records that wait in the queue of a stream.",
+        snapshot,
+        |stream| Some(stream.waiting_bytes as f64),
+    );
+    families.streams(
+        "kinesis_edge_queue_oldest_record_age_seconds",
+        "How long the oldest record that waits in the queue of a stream has been there; 0 where none waits.",
+        snapshot,
+        |stream| Some(stream.oldest_age.unwrap_or_default().as_secs_f64()),
+    );
+    families.streams(
+        "kinesis_edge_stream_failing_since_timestamp_seconds",
+        "Since when calls of a stream have not gone well; no series where they do.",
+        snapshot,
+        |stream| Some(unix(stream.trouble.as_ref()?.since)),
+    );
+    families.gauge(
+        "kinesis_edge_queue_records_limit",
+        "Records that the queue of one stream holds at most (DELIVERY_STREAM_QUEUE_SIZE).",
+        snapshot.facts.queue_size as f64,
+    );
+    families.gauge(
+        "kinesis_edge_memory_used_bytes",
+        "Memory that records of all queues are reckoned to take.",
+        snapshot.memory_used_bytes as f64,
+    );
+    families.gauge(
+        "kinesis_edge_memory_limit_bytes",
+        "Memory that records of all queues may take; a part of MEMORY_SIZE.",
+        snapshot.memory_limit_bytes as f64,
+    );
+}
+
+fn calls(families: &mut Families, snapshot: &Snapshot) {
+    let totals = &snapshot.totals;
+    let by_result = [
+        ("complete", totals.calls_complete),
+        ("partial", totals.calls_partial),
+        ("failed", totals.calls_failed),
+    ];
+    families.add(
+        "kinesis_edge_calls_total",
+        "Calls to Firehose that ended, by result: all records taken, some of them, none.",
+        MetricType::COUNTER,
+        by_result.map(|(result, calls)| counter(labels(&[("result", result)]), calls)),
+    );
+    families.gauge(
+        "kinesis_edge_calls_in_flight",
+        "Calls to Firehose under way.",
+        totals.calls_in_flight as f64,
+    );
+    families.counter(
+        "kinesis_edge_call_records_total",
+        "Records of all calls that ended, those sent again included. Divided by the calls, and by 500, it says how full batches are.",
+        totals.batch_records,
+    );
+    families.histogram(
+        "kinesis_edge_call_duration_seconds",
+        "How long calls to Firehose took, however they ended.",
+        &snapshot.call_times,
+    );
+    if let Some(expire) = snapshot.credentials_expire {
+        families.gauge(
+            "kinesis_edge_credentials_expiry_timestamp_seconds",
+            "When the AWS credentials in use end.",
+            unix(expire),
+        );
+    }
+}
+
+fn mqtt(families: &mut Families, snapshot: &Snapshot) {
+    let session = &snapshot.session;
+    families.gauge(
+        "kinesis_edge_mqtt_connected",
+        "1 while connected to the MQTT broker and subscribed, else 0.",
+        f64::from(u8::from(session.subscribed)),
+    );
+    families.counter(
+        "kinesis_edge_mqtt_reconnects_total",
+        "Connections to the MQTT broker after the first.",
+        session.connections.saturating_sub(1),
+    );
+    families.gauge(
+        "kinesis_edge_mqtt_acks_outstanding",
+        "Messages received and not acknowledged to the broker yet.",
+        session.acks_outstanding as f64,
+    );
+    families.gauge(
+        "kinesis_edge_mqtt_reading_paused",
+        "1 while nothing is read from the broker, since what was read waits for room.",
+        f64::from(u8::from(session.reading_paused)),
+    );
+    families.counter(
+        "kinesis_edge_statuses_published_total",
+        "Statuses given to the MQTT broker.",
+        snapshot.totals.statuses_published,
+    );
+    families.counter(
+        "kinesis_edge_statuses_dropped_total",
+        "Statuses dropped because the MQTT broker was away, or took none, for too long.",
+        snapshot.statuses_dropped as u64,
+    );
+    families.gauge(
+        "kinesis_edge_status_documents_waiting",
+        "Status documents that wait for the MQTT broker.",
+        snapshot.status_documents_waiting as f64,
+    );
+}
+
+fn disk(families: &mut Families, snapshot: &Snapshot) {
+    if let Some(disk) = &snapshot.disk {
+        families.gauge(
+            "kinesis_edge_queue_dir_bytes",
+            "What the files of the queue on disk take.",
+            disk.bytes as f64,
+        );
+        families.gauge(
+            "kinesis_edge_queue_dir_limit_bytes",
+            "What the files of the queue on disk may take (QUEUE_DIR_MAX_BYTES).",
+            disk.max_bytes as f64,
+        );
+        families.gauge(
+            "kinesis_edge_queue_dir_writable",
+            "1 while the queue on disk can be written, 0 while it cannot.",
+            f64::from(u8::from(disk.fault.is_none())),
+        );
+        families.histogram(
+            "kinesis_edge_queue_dir_sync_duration_seconds",
+            "How long it took to write and sync a group of records.",
+            &disk.syncs,
+        );
+        families.counter(
+            "kinesis_edge_queue_dir_damaged_records_total",
+            "Records on disk that were damaged since they were written, and are lost.",
+            disk.lost,
+        );
+        families.gauge(
+            "kinesis_edge_queue_dir_damaged_places",
+            "Places of the queue on disk that were found damaged at the start.",
+            snapshot.facts.damaged_places as f64,
+        );
+    }
+    if let Some(letters) = snapshot.dead_letters {
+        families.counter(
+            "kinesis_edge_dead_letters_written_total",
+            "Records that failed and were written to the dead letters.",
+            letters.counts.buried,
+        );
+        families.counter(
+            "kinesis_edge_dead_letters_removed_total",
+            "Dead letters removed unsent to make room for newer ones.",
+            letters.counts.dropped,
+        );
+        families.counter(
+            "kinesis_edge_dead_letters_lost_total",
+            "Dead letters that could not be written.",
+            letters.counts.lost,
+        );
+        families.gauge(
+            "kinesis_edge_dead_letter_dir_bytes",
+            "What the files of the dead letters take.",
+            letters.bytes as f64,
+        );
+        families.gauge(
+            "kinesis_edge_dead_letter_dir_limit_bytes",
+            "What the files of the dead letters may take (DEAD_LETTER_MAX_BYTES).",
+            letters.max_bytes as f64,
+        );
+    }
+}
+
+fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Process>) {
+    families.add(
+        "kinesis_edge_build_info",
+        "Always 1; its labels say what runs.",
+        MetricType::GAUGE,
+        [gauge(
+            labels(&[("version", env!("CARGO_PKG_VERSION"))]),
+            1.0,
+        )],
+    );
+    families.gauge(
+        "process_start_time_seconds",
+        "When the connector was started, in Unix seconds.",
+        unix(snapshot.facts.started),
+    );
+    if let Some(process) = process {
+        families.add(
+            "process_cpu_seconds_total",
+            "CPU time that the process used, in user and system mode.",
+            MetricType::COUNTER,
+            [float_counter(process.cpu_seconds)],
+        );
+        families.gauge(
+            "process_resident_memory_bytes",
+            "Memory of the process that is resident.",
+            process.resident_bytes as f64,
+        );
+    }
+}
+
+/// What is written, in its order.
+#[derive(Default)]
+struct Families(Vec<MetricFamily>);
+
+impl Families {
+    /// Adds a family; nothing where it has no metrics.
+    fn add(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        metrics: impl IntoIterator<Item = Metric>,
+    ) {
+        let metrics: Vec<Metric> = metrics.into_iter().collect();
+        if metrics.is_empty() {
+            return;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics);
+        self.0.push(family);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.add(
+            name,
+            help,
+            MetricType::COUNTER,
+            [counter(Vec::new(), value)],
+        );
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.add(name, help, MetricType::GAUGE, [gauge(Vec::new(), value)]);
+    }
+
+    fn by_code(&mut self, name: &str, help: &str, by_code: &ByCode, always: &[Code]) {
+        let absent = always.iter().map(|code| code.as_str());
+        let absent = absent.filter(|code| !by_code.contains_key(*code));
+        let all = by_code
+            .iter()
+            .map(|(code, &count)| (code.as_str(), count))
+            .chain(absent.map(|code| (code, 0)));
+        let metrics = all.map(|(code, count)| counter(labels(&[("code", code)]), count));
+        self.add(name, help, MetricType::COUNTER, metrics);
+    }
+
+    fn streams(
+        &mut self,
+        name: &str,
+        help: &str,
+        snapshot: &Snapshot,
+        value: impl Fn(&StreamSnapshot) -> Option<f64>,
+    ) {
+        let metrics = snapshot.streams.iter().filter_map(|stream| {
+            let labels = labels(&[("stream", stream.arn.as_str())]);
+            Some(gauge(labels, value(stream)?))
+        });
+        self.add(name, help, MetricType::GAUGE, metrics);
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, distribution: &Distribution) {
+        let mut cumulative = 0;
+        let buckets = BOUNDS_SECONDS.iter().zip(distribution.counts);
+        let buckets = buckets.map(|(&bound, count)| {
+            cumulative += count;
+            let mut bucket = Bucket::default();
+            bucket.set_upper_bound(bound);
+            bucket.set_cumulative_count(cumulative);
+            bucket
+        });
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets.collect());
+        histogram.set_sample_count(distribution.count());
+        histogram.set_sample_sum(distribution.sum_seconds);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
+        self.add(name, help, MetricType::HISTOGRAM, [metric]);
+    }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
+    let pairs = pairs.iter().map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    });
+    pairs.collect()
+}
+
+fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
+    let mut metric = float_counter(value as f64);
+    metric.set_label(labels);
+    metric
+}
+
+fn float_counter(value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_gauge(gauge);
+    metric.set_label(labels);
+    metric
+}
+
+fn unix(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}

@@ -1,0 +1,182 @@
+//! Looks at a running connector: takes a [`Snapshot`] of it, all counts of one moment. Metrics, page,
+//! readiness, heartbeat and summary are made of these and nothing else.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::arn::DeliveryStreamArn;
+use crate::dead_letters::{self, DeadLetters};
+use crate::ledger::{Distribution, Ledger, StreamTotals, Totals, Trouble};
+use crate::mqtt::{SessionState, SessionView};
+use crate::queue::disk::{DiskAccount, DiskQueue};
+use crate::queue::{MemoryBudget, OpenStreams, Stream};
+use crate::status::Publisher;
+
+/// What records are counted as that were damaged on disk after they were taken in. No status says so: their
+/// ids went with them.
+const DAMAGED_CODE: &str = "DamagedOnDisk";
+
+/// What does not change while the connector runs.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    /// `MQTT_CLIENT_ID`.
+    pub client_id: String,
+    /// Host and port of the broker.
+    pub broker: String,
+    /// Records that the queue of one stream holds at most.
+    pub queue_size: usize,
+    /// `QUEUE_DIR`.
+    pub queue_dir: Option<PathBuf>,
+    /// `DEAD_LETTER_DIR`.
+    pub dead_letter_dir: Option<PathBuf>,
+    /// When the connector was made.
+    pub started: SystemTime,
+    /// Places of the queue on disk that were found damaged at the start.
+    pub damaged_places: u64,
+}
+
+/// Tells when credentials end; `None` where they do not, or are not known yet.
+pub type CredentialsExpire = Arc<dyn Fn() -> Option<SystemTime> + Send + Sync>;
+
+/// Looks at a connector. Cheap to clone.
+#[derive(Clone)]
+pub struct Observer {
+    /// What does not change.
+    pub facts: Arc<Facts>,
+    /// What became of records.
+    pub ledger: Ledger,
+    /// The streams in use.
+    pub streams: OpenStreams,
+    /// The bound on all queues.
+    pub budget: MemoryBudget,
+    /// The queue on disk.
+    pub disk: Option<DiskQueue>,
+    /// Statuses that wait.
+    pub statuses: Publisher,
+    /// The session with the broker.
+    pub session: SessionView,
+    /// The dead letters.
+    pub dead_letters: Option<DeadLetters>,
+    /// The destination's credentials.
+    pub credentials_expire: CredentialsExpire,
+}
+
+/// The connector at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// What does not change.
+    pub facts: Arc<Facts>,
+    /// That moment.
+    pub now: SystemTime,
+    /// What became of records.
+    pub totals: Totals,
+    /// Records that queues hold, waiting or in flight.
+    pub held: u64,
+    /// How long calls took.
+    pub call_times: Distribution,
+    /// What the queues' records cost of memory, in bytes.
+    pub memory_used_bytes: usize,
+    /// What they may cost.
+    pub memory_limit_bytes: usize,
+    /// The session with the broker.
+    pub session: SessionState,
+    /// The queue on disk.
+    pub disk: Option<DiskAccount>,
+    /// Dead letters.
+    pub dead_letters: Option<dead_letters::Account>,
+    /// Status documents that wait for the broker.
+    pub status_documents_waiting: usize,
+    /// Statuses that were dropped.
+    pub statuses_dropped: usize,
+    /// When the credentials end.
+    pub credentials_expire: Option<SystemTime>,
+    /// The streams in use, the default one first.
+    pub streams: Vec<StreamSnapshot>,
+}
+
+/// A stream at one moment.
+#[derive(Debug, Clone)]
+pub struct StreamSnapshot {
+    /// Which one.
+    pub arn: DeliveryStreamArn,
+    /// Records in its queue, waiting or in flight.
+    pub queued: usize,
+    /// Those of them that calls under way carry.
+    pub in_flight: usize,
+    /// Bytes of those that wait.
+    pub waiting_bytes: usize,
+    /// How long the oldest of those that wait has been here at most.
+    pub oldest_age: Option<Duration>,
+    /// What was counted of it.
+    pub totals: StreamTotals,
+    /// What ails it.
+    pub trouble: Option<Trouble>,
+}
+
+impl Observer {
+    /// Looks.
+    pub fn look(&self) -> Snapshot {
+        let (mut totals, (streams, disk)) = self.ledger.balance(|| {
+            let now = Instant::now();
+            let streams = self.streams.all();
+            let streams: Vec<_> = streams.iter().map(|stream| look_at(stream, now)).collect();
+            (streams, self.disk.as_ref().map(DiskQueue::account))
+        });
+        let held = match &disk {
+            None => streams.iter().map(|stream| stream.queued as u64).sum(),
+            Some(disk) => {
+                totals.received += disk.taken_in;
+                totals.received_bytes += disk.taken_in_bytes;
+                if disk.lost > 0 {
+                    *totals.failed.entry(DAMAGED_CODE.to_owned()).or_default() += disk.lost;
+                }
+                disk.held as u64
+            }
+        };
+        Snapshot {
+            facts: Arc::clone(&self.facts),
+            now: SystemTime::now(),
+            totals,
+            held,
+            call_times: self.ledger.call_times(),
+            memory_used_bytes: self.budget.used_bytes(),
+            memory_limit_bytes: self.budget.limit_bytes(),
+            session: self.session.state(),
+            disk,
+            dead_letters: self.dead_letters.as_ref().map(DeadLetters::account),
+            status_documents_waiting: self.statuses.waiting(),
+            statuses_dropped: self.statuses.dropped(),
+            credentials_expire: (self.credentials_expire)(),
+            streams,
+        }
+    }
+}
+
+fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
+    let queue = stream.queue();
+    let (waiting, waiting_bytes) = (queue.waiting(), queue.waiting_bytes());
+    let in_memory = queue.len();
+    let oldest = queue.oldest_bound();
+    drop(queue);
+    let (queued, waiting_bytes, oldest) = match &stream.disk {
+        None => (in_memory, waiting_bytes, oldest),
+        Some(disk) => {
+            let depth = disk.depth();
+            let on_disk = depth.oldest_unix_ms().map(|ms| disk.clock().instant(ms));
+            let oldest = [oldest, on_disk].into_iter().flatten().min();
+            (depth.all(), waiting_bytes + depth.unread_bytes(), oldest)
+        }
+    };
+    StreamSnapshot {
+        arn: stream.arn.clone(),
+        queued,
+        in_flight: in_memory - waiting,
+        waiting_bytes,
+        oldest_age: oldest.map(|oldest| now.saturating_duration_since(oldest)),
+        totals: stream.account.totals(),
+        trouble: stream.account.trouble(),
+    }
+}
