@@ -424,6 +424,7 @@ fn signal(broker: &Mosquitto, name: &str) {
 async fn a_broker_that_goes_silent_is_left_and_found_again() {
     let broker = Mosquitto::start();
     let mut session = Session::new(SessionSettings {
+        will: None,
         host: "127.0.0.1".into(),
         port: broker.port,
         tls: None,

@@ -2,6 +2,7 @@
 //! stops. One task owns the MQTT session and intake; each stream has a worker task.
 
 mod burial;
+mod own_status;
 mod run;
 mod workers;
 
@@ -26,7 +27,7 @@ use crate::intake::{Intake, IntakeSettings};
 use crate::ledger::Ledger;
 use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::mqtt::{
-    Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles,
+    Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles, Will,
     client_config,
 };
 use crate::parameters::{MqttParameters, MqttVersion, Parameters};
@@ -34,8 +35,9 @@ use crate::queue::MemoryBudget;
 use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, RECORD_MAX_BYTES, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
-use crate::telemetry::{Facts, Observer, ServiceManager};
+use crate::telemetry::{Facts, OFFLINE, Observer, ServiceManager};
 use burial::Burial;
+use own_status::OwnStatus;
 use workers::Workers;
 
 /// Messages that an MQTT 5 broker may have under way to us un-acknowledged: enough for a few
@@ -79,6 +81,8 @@ pub struct Connector<D> {
     statuses: Publisher,
     /// Where statuses are published.
     status_topic: Arc<str>,
+    /// What is published of the connector itself.
+    own_status: OwnStatus,
     /// Rung by workers when a queue got room.
     room: Arc<Notify>,
     /// Tells workers when the time to stop is over.
@@ -129,7 +133,13 @@ impl<D: Destination> Connector<D> {
         service_manager: ServiceManager,
     ) -> Result<Self, ConnectorError> {
         let topics = Topics::new(&parameters.topic_prefix);
-        let session = Session::new(session_settings(&parameters.mqtt, topics.filters())?);
+        let session = Session::new(SessionSettings {
+            will: parameters.connector_status_interval.map(|_| Will {
+                topic: topics.connector_status().to_owned(),
+                payload: OFFLINE.to_owned(),
+            }),
+            ..session_settings(&parameters.mqtt, topics.filters())?
+        });
         let plan = memory_plan(parameters);
         let batches = parameters.connector_version.batches();
         let budget = MemoryBudget::new(plan.queues_bytes);
@@ -193,6 +203,10 @@ impl<D: Destination> Connector<D> {
             disk,
             burial: Burial::new(dead_letters.clone()),
             status_topic: topics.status().into(),
+            own_status: OwnStatus::new(
+                topics.connector_status(),
+                parameters.connector_status_interval,
+            ),
             workers: Workers::new(WorkerContext {
                 destination,
                 statuses: statuses.clone(),
@@ -359,6 +373,7 @@ pub fn session_settings(
             MqttVersion::V311 => ProtocolChoice::Only(Protocol::V311),
         },
         clean: false,
+        will: None,
         filters,
         receive_maximum: RECEIVE_MAXIMUM,
         keep_alive_seconds: KEEP_ALIVE_SECONDS,

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::burial::Burial;
@@ -13,6 +14,7 @@ use crate::intake::TooLarge;
 use crate::mqtt::{Event, Message};
 use crate::queue::disk::DiskQueue;
 use crate::status::Room;
+use crate::telemetry::summarize;
 
 /// How often idle streams are looked for, where the service manager does not ask for more.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
@@ -43,14 +45,20 @@ impl<D: Destination> Connector<D> {
         let mut next_housekeeping = Instant::now() + housekeeping;
         self.start_workers();
         self.service_manager.ready();
+        // Ends with this function, however that ends.
+        let mut summary = JoinSet::new();
+        summary.spawn(summarize(self.observer.clone()));
         loop {
             let now = Instant::now();
             let congested = self.regulate(&mut congested_since, now);
-            let wake_at = if congested {
-                next_housekeeping.min(now + CONGESTION_CHECK)
-            } else {
-                next_housekeeping
-            };
+            self.own_status
+                .publish_when_due(&mut self.session, &self.observer, now);
+            let wake_at = [
+                Some(next_housekeeping),
+                congested.then(|| now + CONGESTION_CHECK),
+                self.own_status.next(now),
+            ];
+            let wake_at = wake_at.into_iter().flatten().min().unwrap_or(now);
             tokio::select! {
                 event = self.session.next() => self.take(event),
                 () = self.statuses.arrived(), if self.session.can_publish() => {}
@@ -131,6 +139,7 @@ impl<D: Destination> Connector<D> {
                 );
                 self.intake.reconnected(resumed);
                 self.burial.reconnected();
+                self.own_status.reconnected();
                 // Room may have come while the connection was away.
                 self.retry_parked();
             }
@@ -231,6 +240,7 @@ impl<D: Destination> Connector<D> {
             }
         }
         let (kept, lost) = self.close_queue().await;
+        self.own_status.publish_offline(&mut self.session);
         left += lost + self.publish_last_statuses().await;
         let leftover = Leftover {
             records: left,

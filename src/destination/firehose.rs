@@ -5,12 +5,13 @@
 mod answer;
 mod body;
 mod carrier;
+mod credentials;
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
@@ -19,7 +20,7 @@ use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::config::http::HttpResponse;
-use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
+use aws_sdk_firehose::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
@@ -29,6 +30,7 @@ use bytes::Bytes;
 use answer::outcomes;
 pub use body::request_body;
 use carrier::Carrier;
+use credentials::{Expiry, Noting};
 
 use super::classify::is_retryable;
 use super::{CallError, Destination, Outcome, ServiceError};
@@ -86,6 +88,8 @@ pub struct Firehose {
 struct Inner {
     /// Credentials, HTTP client and endpoints, the same for every region.
     sdk: SdkConfig,
+    /// When the credentials end that were used last.
+    expiry: Expiry,
     /// One client per region, made on first use: the region comes from a stream's ARN.
     clients: Mutex<HashMap<String, Client>>,
     /// Timeouts.
@@ -122,9 +126,11 @@ impl Firehose {
                 .http_client(HttpClient::new().build_http())
                 .credentials_provider(made_up_credentials());
         }
+        let (sdk, expiry) = noting_expiry(loader.load().await);
         Firehose {
             inner: Arc::new(Inner {
-                sdk: loader.load().await,
+                sdk,
+                expiry,
                 clients: Mutex::new(HashMap::new()),
                 settings,
                 under_way_bytes: AtomicUsize::new(0),
@@ -185,6 +191,21 @@ impl Firehose {
     }
 }
 
+/// The same configuration, whose credentials' end can be asked for.
+fn noting_expiry(sdk: SdkConfig) -> (SdkConfig, Expiry) {
+    let expiry = Expiry::default();
+    let Some(provider) = sdk.credentials_provider() else {
+        return (sdk, expiry);
+    };
+    let noting = Noting {
+        provider,
+        expiry: expiry.clone(),
+    };
+    let provider = SharedCredentialsProvider::new(noting);
+    let sdk = sdk.into_builder().credentials_provider(provider).build();
+    (sdk, expiry)
+}
+
 /// Credentials of a stand-in that does not check them.
 fn made_up_credentials() -> Credentials {
     Credentials::new(
@@ -241,6 +262,10 @@ impl Destination for Firehose {
             retryable: true,
             error: ServiceError::new("UnreadableResponse", error.to_string()),
         })
+    }
+
+    fn credentials_expire(&self) -> Option<SystemTime> {
+        self.inner.expiry.get()
     }
 
     async fn put_record(

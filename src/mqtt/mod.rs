@@ -28,6 +28,6 @@ pub use acks::AckToken;
 pub use error::ConnectError;
 pub use frame::Message;
 pub use session::{Event, Session};
-pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings};
+pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings, Will};
 pub use tls::{TlsError, TlsFiles, client_config};
 pub use view::{SessionState, SessionView};

@@ -24,6 +24,8 @@ pub(super) struct Outgoing {
     pub topic: Arc<str>,
     /// What.
     pub payload: Bytes,
+    /// Whether the broker keeps it for those who subscribe later.
+    pub retain: bool,
     /// Whether it was sent on any connection.
     sent_before: bool,
 }
@@ -81,13 +83,14 @@ impl Outbox {
     }
 
     /// Notes a message as under way, with a packet id of its own.
-    pub fn add(&mut self, topic: Arc<str>, payload: Bytes) {
+    pub fn add(&mut self, topic: Arc<str>, payload: Bytes, retain: bool) {
         self.bytes += payload.len();
         let packet_id = self.free_packet_id();
         self.under_way.push_back(Outgoing {
             packet_id,
             topic,
             payload,
+            retain,
             sent_before: false,
         });
     }
@@ -151,7 +154,7 @@ mod tests {
     use super::*;
 
     fn send(outbox: &mut Outbox, payload: Vec<u8>) -> u16 {
-        outbox.add("t".into(), Bytes::from(payload));
+        outbox.add("t".into(), Bytes::from(payload), false);
         outbox.next_to_send().unwrap().0.packet_id
     }
 

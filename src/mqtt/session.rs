@@ -162,12 +162,21 @@ impl Session {
     /// Publishes at QoS 1. It is sent again after a reconnect until the broker has it. `false`:
     /// the broker takes no packet of this size.
     pub fn publish(&mut self, topic: &Arc<str>, payload: Bytes) -> bool {
+        self.publish_as(topic, payload, false)
+    }
+
+    /// The same, and the broker keeps it for those who subscribe later.
+    pub fn publish_retained(&mut self, topic: &Arc<str>, payload: Bytes) -> bool {
+        self.publish_as(topic, payload, true)
+    }
+
+    fn publish_as(&mut self, topic: &Arc<str>, payload: Bytes, retain: bool) -> bool {
         if let Link::Up(up) = &self.link
             && !up.takes(topic.len() + payload.len())
         {
             return false;
         }
-        self.outbox.add(Arc::clone(topic), payload);
+        self.outbox.add(Arc::clone(topic), payload, retain);
         self.send_under_way();
         true
     }
@@ -199,6 +208,7 @@ impl Session {
                 message.packet_id,
                 message.payload.len(),
                 again && up.resumed,
+                message.retain,
             );
             if written.is_ok() {
                 up.out.add(&message.payload);

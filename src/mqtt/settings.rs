@@ -46,6 +46,15 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// A message that the broker publishes, retained, when a connection breaks without a goodbye.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Where to.
+    pub topic: String,
+    /// What.
+    pub payload: String,
+}
+
 /// How to reach the broker and what to ask of it.
 #[derive(Debug, Clone)]
 pub struct SessionSettings {
@@ -66,6 +75,8 @@ pub struct SessionSettings {
     pub clean: bool,
     /// What to subscribe to, at QoS 1.
     pub filters: Vec<String>,
+    /// What the broker publishes when the connection breaks.
+    pub will: Option<Will>,
     /// Messages the broker may have under way to us un-acknowledged (MQTT 5 only; 3.1.1 brokers
     /// have a window of their own).
     pub receive_maximum: u16,

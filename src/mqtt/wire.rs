@@ -75,6 +75,10 @@ pub(super) fn write_connect(
             let mut connect = v4::Connect::new(&settings.client_id);
             connect.keep_alive = settings.keep_alive_seconds;
             connect.clean_session = settings.clean;
+            connect.last_will = settings.will.as_ref().map(|will| {
+                let payload = will.payload.as_bytes();
+                v4::LastWill::new(&will.topic, payload, V4QoS::AtLeastOnce, true)
+            });
             connect.login = credentials.map(|c| v4::Login::new(&c.username, &c.password));
             connect.write(out)?;
         }
@@ -93,7 +97,11 @@ pub(super) fn write_connect(
                 properties: Some(properties),
             };
             let login = credentials.map(|c| v5::Login::new(&c.username, &c.password));
-            connect.write(&None, &login, out)?;
+            let will = settings.will.as_ref().map(|will| {
+                let payload = will.payload.as_bytes();
+                v5::LastWill::new(&will.topic, payload, V5QoS::AtLeastOnce, true, None)
+            });
+            connect.write(&will, &login, out)?;
         }
     }
     Ok(())
@@ -209,8 +217,10 @@ pub(super) fn write_publish_head(
     packet_id: u16,
     payload_bytes: usize,
     duplicate: bool,
+    retain: bool,
 ) -> Result<(), WriteError> {
     const PUBLISH: u8 = 0x30;
+    const RETAIN: u8 = 0x01;
     const DUPLICATE: u8 = 0x08;
     const AT_LEAST_ONCE: u8 = 0x02;
     let topic_bytes = u16::try_from(topic.len())
@@ -224,7 +234,8 @@ pub(super) fn write_publish_head(
     }
     let duplicate = if duplicate { DUPLICATE } else { 0 };
     let quality = if with_id { AT_LEAST_ONCE } else { 0 };
-    out.put_u8(PUBLISH | duplicate | quality);
+    let retain = if retain { RETAIN } else { 0 };
+    out.put_u8(PUBLISH | duplicate | quality | retain);
     let mut left = remaining;
     while left >= 128 {
         out.put_u8((left % 128) as u8 | 128);
@@ -383,7 +394,7 @@ pub(super) mod tests {
             let protocol = if five { Protocol::V5 } else { Protocol::V311 };
             let payload = vec![b'x'; bytes];
             let mut ours = BytesMut::new();
-            write_publish_head(protocol, &mut ours, &topic, packet_id, bytes, duplicate).unwrap();
+            write_publish_head(protocol, &mut ours, &topic, packet_id, bytes, duplicate, false).unwrap();
             ours.put_slice(&payload);
             prop_assert!(ours == publish(protocol, &topic, packet_id, &payload, duplicate));
         }
@@ -393,11 +404,15 @@ pub(super) mod tests {
     fn what_mqtt_has_no_room_for_is_not_written() {
         let mut out = BytesMut::new();
         let long = "t".repeat(usize::from(u16::MAX) + 1);
-        assert!(write_publish_head(Protocol::V5, &mut out, &long, 1, 0, false).is_err());
+        assert!(write_publish_head(Protocol::V5, &mut out, &long, 1, 0, false, false).is_err());
         let too_much = WRITE_MAX_BYTES - 5;
-        assert!(write_publish_head(Protocol::V5, &mut out, "t", 1, too_much, false).is_err());
+        assert!(
+            write_publish_head(Protocol::V5, &mut out, "t", 1, too_much, false, false).is_err()
+        );
         assert!(out.is_empty());
-        assert!(write_publish_head(Protocol::V5, &mut out, "t", 1, too_much - 1, false).is_ok());
+        assert!(
+            write_publish_head(Protocol::V5, &mut out, "t", 1, too_much - 1, false, false).is_ok()
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The three topics of the contract under their prefix, and what a message's topic says about it.
+//! The three topics of the contract and one of our own under their prefix, and what a message's topic says about it.
 
 /// The topics of one connector: where requests come in and where statuses go out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Topics {
     binary: String,
     /// Status documents.
     status: String,
+    /// The connector's own status.
+    connector_status: String,
 }
 
 /// What kind of input a topic carries.
@@ -30,6 +32,7 @@ impl Topics {
             message: format!("{prefix}/message"),
             binary: format!("{prefix}/message/binary"),
             status: format!("{prefix}/message/status"),
+            connector_status: format!("{prefix}/connector/status"),
         }
     }
 
@@ -46,6 +49,11 @@ impl Topics {
     /// Where status documents are published.
     pub fn status(&self) -> &str {
         &self.status
+    }
+
+    /// Where the connector publishes its own status.
+    pub fn connector_status(&self) -> &str {
+        &self.connector_status
     }
 
     /// The filters to subscribe to.

@@ -3,6 +3,7 @@
 
 mod advice;
 mod health;
+mod heartbeat;
 mod history;
 mod http;
 mod logs;
@@ -12,8 +13,11 @@ mod process;
 mod rates;
 mod service_manager;
 mod state;
+mod summary;
 
+pub use heartbeat::{OFFLINE, status as own_status};
 pub use http::Server;
 pub use logs::init as init_logs;
 pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, StreamSnapshot};
 pub use service_manager::ServiceManager;
+pub use summary::summarize;

@@ -13,6 +13,7 @@ mod connector;
 mod disk;
 #[cfg(feature = "local")]
 mod endpoint;
+pub mod http;
 mod mosquitto;
 mod programs;
 mod publisher;
@@ -23,7 +24,9 @@ use std::time::{Duration, Instant};
 
 pub use aggregated::{decompressed, lines, telemetry};
 pub use app::{App, Status};
-pub use connector::{ConnectorProcess, RunningConnector, parameters, program, quick_firehose};
+pub use connector::{
+    ConnectorProcess, RunningConnector, imbalance, parameters, program, quick_firehose,
+};
 pub use disk::SmallDisk;
 #[cfg(feature = "local")]
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Flight, Worker};
 use crate::aggregate::Plan;
@@ -119,8 +120,10 @@ impl<D: Destination> Worker<D> {
         let single = self.context.settings.publish_interval.is_zero();
         let ledger = self.context.ledger.clone();
         let open_call = ledger.begin_call();
-        let call = self.calls.spawn(async move {
+        let span = tracing::debug_span!("call", stream = %stream.arn, records = records.len());
+        let call = async move {
             let data = cargo.into_data().await?;
+            tracing::debug!(firehose_records = data.len(), "calling");
             let sizes: Vec<usize> = data.iter().map(Bytes::len).collect();
             let outcomes = if single && let [record] = data.as_slice() {
                 vec![destination.put_record(&stream.arn, record.clone()).await?]
@@ -131,7 +134,8 @@ impl<D: Destination> Worker<D> {
             let taken = taken.filter(|(_, outcome)| outcome.error().is_none());
             taken.for_each(|(&bytes, _)| ledger.billed(bytes));
             Ok(outcomes)
-        });
+        };
+        let call = self.calls.spawn(call.instrument(span));
         let generation = self.backoff.generation();
         self.in_flight.insert(
             call.id(),

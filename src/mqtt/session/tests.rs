@@ -45,6 +45,7 @@ impl Broker {
 
     fn session(&self, protocol: ProtocolChoice) -> Session {
         Session::new(SessionSettings {
+            will: None,
             host: "127.0.0.1".into(),
             port: self.listener.local_addr().unwrap().port(),
             tls: None,

@@ -1,0 +1,60 @@
+//! The connector's own status on its topic: when it is due, and what becomes of it at the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::mqtt::Session;
+use crate::telemetry::{OFFLINE, Observer, own_status};
+
+/// Publishes the status; nothing where none is asked for.
+pub(super) struct OwnStatus {
+    /// Where to.
+    topic: Arc<str>,
+    /// How often; `None`: never.
+    interval: Option<Duration>,
+    /// When the next one is due; `None` where one is due now.
+    next: Option<Instant>,
+}
+
+impl OwnStatus {
+    pub fn new(topic: &str, interval: Option<Duration>) -> Self {
+        OwnStatus {
+            topic: topic.into(),
+            interval,
+            next: None,
+        }
+    }
+
+    /// When the next one will be due; `None` where none will, or one is due already and waits for the session.
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        self.interval.and(self.next).filter(|next| *next > now)
+    }
+
+    /// There is a new connection: the broker may have said that there is none.
+    pub fn reconnected(&mut self) {
+        self.next = None;
+    }
+
+    /// Publishes it where it is due and the session takes it.
+    pub fn publish_when_due(&mut self, session: &mut Session, observer: &Observer, now: Instant) {
+        let Some(interval) = self.interval else {
+            return;
+        };
+        if self.next.is_some_and(|next| next > now) || !session.can_publish() {
+            return;
+        }
+        let status = own_status(&observer.look());
+        session.publish_retained(&self.topic, Bytes::from(status));
+        self.next = Some(now + interval);
+    }
+
+    /// Says what the broker would, were the connection broken and not ended.
+    pub fn publish_offline(&self, session: &mut Session) {
+        if self.interval.is_some() && session.can_publish() {
+            session.publish_retained(&self.topic, Bytes::from_static(OFFLINE.as_bytes()));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Asking the connector's HTTP server, byte by byte: tests are about what is on the wire.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::PATIENCE;
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, in lower case.
+    pub headers: HashMap<String, String>,
+    /// What follows them.
+    pub body: String,
+}
+
+/// Asks for a path, naming the address as the host.
+pub async fn get(address: SocketAddr, path: &str) -> Answer {
+    request(
+        address,
+        &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n"),
+    )
+    .await
+}
+
+/// Sends the head of a request, without the empty line, and reads the whole answer. Waits until somebody
+/// listens.
+pub async fn request(address: SocketAddr, head: &str) -> Answer {
+    let answer = async {
+        let mut stream = loop {
+            match TcpStream::connect(address).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let head = format!("{head}connection: close\r\n\r\n");
+        stream
+            .write_all(head.as_bytes())
+            .await
+            .expect("it can be asked");
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.expect("it answers");
+        parse(&String::from_utf8(answer).expect("text"))
+    };
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .expect("an answer comes")
+}
+
+fn parse(answer: &str) -> Answer {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1));
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    Answer {
+        status: status
+            .and_then(|status| status.parse().ok())
+            .expect("a status"),
+        headers: headers
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect(),
+        body: body.to_owned(),
+    }
+}
+
+/// The samples of a scrape: name with its labels, and value.
+pub fn samples(scrape: &str) -> HashMap<String, f64> {
+    let lines = scrape.lines().filter(|line| !line.starts_with('#'));
+    let samples = lines.filter_map(|line| line.rsplit_once(' '));
+    samples
+        .map(|(name, value)| (name.to_owned(), value.parse().expect("a number")))
+        .collect()
+}
+
+/// All samples of a name together, whatever their labels.
+pub fn sum(samples: &HashMap<String, f64>, name: &str) -> f64 {
+    let of_name = samples.iter().filter(|(sample, _)| {
+        let rest = sample.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('{'))
+    });
+    of_name.map(|(_, value)| value).sum()
+}
