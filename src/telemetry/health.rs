@@ -131,3 +131,69 @@ fn disk(snapshot: &Snapshot) -> Result<String, String> {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Trouble;
+    use std::time::SystemTime;
+
+    fn trouble(since: SystemTime) -> Option<Trouble> {
+        Some(Trouble {
+            code: "Timeout".to_owned(),
+            message: "no answer".to_owned(),
+            since,
+            retry_at: None,
+        })
+    }
+
+    /// What is not as it should be.
+    fn unwell(snapshot: &Snapshot) -> Vec<(&'static str, String)> {
+        let readiness = Readiness::of(snapshot);
+        let parts = readiness.parts.into_iter().filter(|part| !part.ok);
+        let unwell: Vec<_> = parts.map(|part| (part.name, part.reason)).collect();
+        assert_eq!(readiness.ok, unwell.is_empty());
+        unwell
+    }
+
+    #[test]
+    fn all_is_well() {
+        assert_eq!(unwell(&Snapshot::sample()), []);
+    }
+
+    #[test]
+    fn a_minute_of_failing_calls_is_too_long() {
+        let mut snapshot = Snapshot::sample();
+        snapshot.streams[0].trouble = trouble(snapshot.now);
+        snapshot.now += FAILING_MAX - Duration::from_secs(1);
+        assert_eq!(unwell(&snapshot), []);
+        snapshot.now += Duration::from_secs(1);
+        let unwell = unwell(&snapshot);
+        assert_eq!((unwell.len(), unwell[0].0), (1, "delivery"));
+        for words in ["/default", "60 s", "Timeout", "no answer"] {
+            assert!(unwell[0].1.contains(words), "{unwell:?}");
+        }
+    }
+
+    #[test]
+    fn another_stream_counts_while_records_wait_for_it() {
+        let mut snapshot = Snapshot::sample();
+        snapshot.streams[1].trouble = trouble(snapshot.now);
+        snapshot.now += 2 * FAILING_MAX;
+        assert_eq!(unwell(&snapshot), [], "a mistyped ARN, say");
+        snapshot.streams[1].queued = 1;
+        assert_eq!(unwell(&snapshot)[0].0, "delivery");
+    }
+
+    #[test]
+    fn a_full_queue_and_a_broker_that_is_away() {
+        let mut snapshot = Snapshot::sample();
+        snapshot.streams[1].queued = 5000;
+        snapshot.session.subscribed = false;
+        snapshot.session.reason = Some("connection refused".to_owned());
+        let unwell = unwell(&snapshot);
+        assert_eq!((unwell[0].0, unwell[1].0), ("mqtt", "queue"));
+        assert!(unwell[0].1.contains("connection refused"));
+        assert!(unwell[1].1.contains("/other"));
+    }
+}

@@ -80,3 +80,32 @@ pub fn status(snapshot: &Snapshot) -> String {
     // Numbers and text only: nothing that could not be written.
     serde_json::to_string(&status).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_small_and_says_what_is_not_ready() {
+        let mut snapshot = Snapshot::sample();
+        snapshot.now += Duration::from_secs(90);
+        snapshot.held = 7;
+        snapshot.streams[1].oldest_age = Some(Duration::from_millis(5500));
+        snapshot.session.subscribed = false;
+        let text = status(&snapshot);
+        assert!(text.len() < 1000, "{text}");
+        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (&status["state"], &status["ready"]),
+            (&"online".into(), &false.into())
+        );
+        assert_eq!(status["not_ready"].as_array().map(Vec::len), Some(1));
+        assert_eq!(
+            (&status["uptime_s"], &status["held"]),
+            (&90.into(), &7.into())
+        );
+        assert_eq!(status["oldest_record_s"], 5);
+        let offline: serde_json::Value = serde_json::from_str(OFFLINE).unwrap();
+        assert_eq!(offline["state"], "offline");
+    }
+}

@@ -128,3 +128,63 @@ impl History {
         serde_json::to_string(&columns).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(snapshot: &mut Snapshot, seconds: u64, received: u64) {
+        snapshot.now += Duration::from_secs(seconds);
+        snapshot.totals.received += received;
+    }
+
+    #[test]
+    fn a_point_for_each_five_seconds_and_an_hour_of_them() {
+        let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
+        let mut points = 0;
+        for _ in 0..2 * 3600 {
+            points += usize::from(history.add(&snapshot).is_some());
+            after(&mut snapshot, 1, 10);
+        }
+        assert_eq!(points, 2 * 720 - 1);
+        assert_eq!(history.points.len(), POINTS);
+        assert!(history.points.iter().all(|point| point.received == 10.0));
+        let times: Vec<u64> = history.points.iter().map(|point| point.t).collect();
+        assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 5));
+    }
+
+    #[test]
+    fn after_the_clock_was_set_back_it_goes_on() {
+        let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
+        history.add(&snapshot);
+        snapshot.now -= Duration::from_secs(1000);
+        assert_eq!(history.add(&snapshot), None);
+        after(&mut snapshot, 5, 50);
+        assert_eq!(
+            history.add(&snapshot).map(|point| point.received),
+            Some(10.0)
+        );
+    }
+
+    #[test]
+    fn columns_are_as_long_as_each_other() {
+        let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
+        for _ in 0..3 {
+            history.add(&snapshot);
+            after(&mut snapshot, 5, 5);
+        }
+        let columns: serde_json::Value = serde_json::from_str(&history.to_json()).unwrap();
+        for name in [
+            "t",
+            "received",
+            "delivered",
+            "failed",
+            "queued",
+            "p50_ms",
+            "p99_ms",
+        ] {
+            assert_eq!(columns[name].as_array().map(Vec::len), Some(2), "{name}");
+        }
+        assert_eq!(columns["interval_s"], 5);
+    }
+}

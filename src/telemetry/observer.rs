@@ -180,3 +180,56 @@ fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
         trouble: stream.account.trouble(),
     }
 }
+
+#[cfg(test)]
+impl Snapshot {
+    /// A connector that is well: a default stream and another, nothing received yet.
+    pub fn sample() -> Self {
+        let stream = |name: &str| StreamSnapshot {
+            arn: DeliveryStreamArn::parse(
+                &format!("arn:aws:firehose:eu-west-1:123456789012:deliverystream/{name}"),
+                &crate::arn::Partitions::ALL,
+            )
+            .expect("it is one"),
+            queued: 0,
+            in_flight: 0,
+            waiting_bytes: 0,
+            oldest_age: None,
+            totals: StreamTotals::default(),
+            trouble: None,
+        };
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        Snapshot {
+            facts: Arc::new(Facts {
+                client_id: "edge-7".to_owned(),
+                broker: "127.0.0.1:1883".to_owned(),
+                queue_size: 5000,
+                queue_dir: None,
+                dead_letter_dir: None,
+                started: start,
+                damaged_places: 0,
+            }),
+            now: start,
+            totals: Totals::default(),
+            held: 0,
+            call_times: Distribution::default(),
+            memory_used_bytes: 0,
+            memory_limit_bytes: 30_000_000,
+            session: SessionState {
+                subscribed: true,
+                since: start,
+                reason: None,
+                protocol: None,
+                connections: 1,
+                acks_outstanding: 0,
+                reading_paused: false,
+            },
+            disk: None,
+            dead_letters: None,
+            status_documents_waiting: 0,
+            statuses_dropped: 0,
+            credentials_expire: None,
+            streams: vec![stream("default"), stream("other")],
+        }
+    }
+}

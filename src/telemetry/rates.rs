@@ -147,3 +147,44 @@ fn totals(snapshot: &Snapshot) -> [u64; 7] {
         totals.rejected_requests(),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_rate_is_that_of_the_last_ten_looks() {
+        let (mut recent, mut snapshot) = (RecentLooks::default(), Snapshot::sample());
+        assert_eq!(
+            recent.rates(&snapshot),
+            Rates::default(),
+            "nothing is known"
+        );
+        for _ in 0..30 {
+            recent.add(&snapshot);
+            snapshot.now += Duration::from_secs(1);
+            snapshot.totals.received += 100;
+            snapshot.streams[1].totals.delivered += 7;
+        }
+        // From now on nothing comes.
+        let rates = recent.rates(&snapshot);
+        assert_eq!((rates.received, rates.delivered), (100.0, 0.0));
+        let other = snapshot.streams[1].arn.as_str();
+        assert_eq!(rates.of_stream(other), (0.0, 7.0));
+        for _ in 0..5 {
+            recent.add(&snapshot);
+            snapshot.now += Duration::from_secs(1);
+        }
+        assert_eq!(recent.rates(&snapshot).received, 50.0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_rates() {
+        let (mut recent, mut snapshot) = (RecentLooks::default(), Snapshot::sample());
+        recent.add(&snapshot);
+        snapshot.now -= Duration::from_secs(3600);
+        snapshot.totals.received += 100;
+        assert_eq!(recent.rates(&snapshot).received, 0.0);
+    }
+}
