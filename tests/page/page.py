@@ -14,6 +14,7 @@
 
 import argparse
 import json
+import os
 import signal
 import sys
 import tempfile
@@ -30,6 +31,8 @@ FLAGS = [
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 PATIENCE = 30
+# The driver is on loopback; a proxy of the environment has no business there.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 # Set up before the page's own scripts: what the policy forbade, and each headline with the instant it came at.
 WATCH = """

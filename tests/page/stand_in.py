@@ -145,12 +145,12 @@ def history(state):
 
 
 class StandIn:
-    """The server. `scene` is the function that gives the state; it may be changed at any time. `silent` sends nothing more and keeps the
-    connections open, as a dead tunnel does; `cut` ends them."""
+    """The server. `scene` is the function that gives the state; it may be changed at any time. `silent` sends nothing more and keeps
+    the connections open, as a dead tunnel does. `point` is what the next points say was received."""
 
     def __init__(self, scene, port=0):
         self.scene, self.silent, self.ending = scene, False, threading.Event()
-        self.sent = []
+        self.sent, self.connections, self.point = [], 0, None
         stand_in = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -186,6 +186,8 @@ class StandIn:
         request.send_header("cache-control", "no-store")
         request.end_headers()
 
+        self.connections += 1
+
         def send(name, data):
             request.wfile.write(f"event: {name}\ndata: {json.dumps(data)}\n\n".encode())
 
@@ -193,15 +195,14 @@ class StandIn:
         hour = history(state)
         try:
             send("history", hour)
-            seconds = 0
             while not self.ending.is_set():
                 if not self.silent:
                     state = self.scene()
                     self.sent.append(state)
                     send("state", state)
-                    if seconds % 5 == 4 and hour["t"]:
-                        send("point", {key: values[-1] for key, values in history(state).items() if key != "interval_s"})
-                seconds += 1
+                    if self.point is not None:
+                        send("point", {key: values[-1] for key, values in hour.items() if key != "interval_s"} | {"t": int(time.time()) + 5, "received": self.point})
+                        self.point = None
                 self.ending.wait(1)
         except OSError:
             pass

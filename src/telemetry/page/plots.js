@@ -11,11 +11,12 @@ const SPANS = [300, 3600];
 const KEYS = ["t", "received", "delivered", "failed", "queued", "p50_ms", "p99_ms"];
 
 const rate = (v) => `${brief(v)}/s`;
+/** `unit` writes a value, `axis` a label; the axis reaches at least to `least`. */
 const PLOTS = [
-  { id: "throughput", unit: rate, axis: brief, series: [
+  { id: "throughput", unit: rate, axis: brief, least: 1, series: [
     { key: "received", label: "received", width: 4 }, { key: "delivered", label: "delivered", width: 1.5 }, { key: "failed", label: "failed", width: 2, dash: [2, 3] }] },
-  { id: "depth", unit: brief, axis: brief, series: [{ key: "queued", label: "held", width: 2 }] },
-  { id: "latency", unit: ms, axis: ms, series: [
+  { id: "depth", unit: brief, axis: brief, least: 10, series: [{ key: "queued", label: "held", width: 2 }] },
+  { id: "latency", unit: ms, axis: ms, least: 10, series: [
     { key: "p50_ms", label: "median", width: 2 }, { key: "p99_ms", label: "99 % within", width: 2, dash: [6, 3] }] },
 ];
 
@@ -31,7 +32,7 @@ function labelWidth(uplot, labels, axis) {
   return Math.ceil(widest / devicePixelRatio) + 14;
 }
 
-function options({ id, axis, series }, width) {
+function options({ id, axis, least, series }, width) {
   const font = `12px ${css("--font")}`;
   const common = { stroke: () => css("--soft"), grid: { stroke: () => css("--line"), width: 1 }, ticks: { show: false }, font };
   return {
@@ -43,10 +44,10 @@ function options({ id, axis, series }, width) {
     scales: {
       x: { range: (_, first, last) => [Math.min(Math.max(first, last - SPANS[1]), last - SPANS[0]), last] },
       // A flat line at nothing still has an axis.
-      y: { range: (_, least, most) => [0, Math.max(most ?? 0, 1) * 1.1] },
+      y: { range: (_, lowest, highest) => [0, Math.max(highest ?? 0, least) * 1.1] },
     },
     axes: [
-      { ...common, space: 60, size: 26, values: (_, splits) => splits.map((t) => clock(t).slice(0, 5)) },
+      { ...common, space: 60, size: 26, values: (_, splits) => splits.map((t) => (data.t.length ? clock(t).slice(0, 5) : "")) },
       { ...common, space: 34, size: labelWidth, values: (_, splits) => splits.map(axis) },
     ],
     tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
@@ -70,11 +71,11 @@ function readOut(one) {
     const values = data[key].filter((v) => v != null);
     const value = data[key][under ?? last];
     const range = values.length ? [Math.min(...values), Math.max(...values)] : null;
-    const shown = value == null ? NONE : plot.unit(value);
+    const shown = value == null ? NONE : plot.unit(value) + (under == null ? " now" : "");
     const [said, figures] = items[i];
     say(said, `${label} `);
     for (const [name, raw, text] of [
-      ["last", value, `${shown}${under == null ? " now" : ""}`], ["min", range?.[0], range && `, ${plot.unit(range[0])}`], ["max", range?.[1], range && ` to ${plot.unit(range[1])}`],
+      ["last", value, shown], ["min", range?.[0], range && `, ${plot.unit(range[0])}`], ["max", range?.[1], range && ` to ${plot.unit(range[1])}`],
     ]) {
       say(figures[name], text ?? "");
       if (under != null && name === "last") continue;
@@ -92,7 +93,7 @@ function item(plot, i, legend) {
   const line = swatch.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
   const { width, dash } = plot.series[i];
   for (const [name, value] of Object.entries({ d: "M0 6h22", "stroke-width": width, "stroke-dasharray": dash?.join(" ") ?? "none" })) line.setAttribute(name, value);
-  const add = (name) => Object.assign(element.appendChild(document.createElement(name)), {});
+  const add = (name) => element.appendChild(document.createElement(name));
   return [add("span"), { last: add("b"), min: add("span"), max: add("span") }];
 }
 

@@ -45,6 +45,8 @@ const rank = (stream) => (stream.trouble ? 0 : isFull(stream) ? 1 : 2);
 export function showStreams(state) {
   const { streams } = state;
   const table = document.querySelector("#streams table");
+  document.getElementById("no-streams").hidden = streams.length > 0;
+  table.parentElement.hidden = streams.length === 0;
   const order = streams.map((stream, index) => ({ element: show(stream, index, state), rank: rank(stream), index }));
   order.sort((a, b) => a.rank - b.rank || a.index - b.index);
 

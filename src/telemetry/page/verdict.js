@@ -6,22 +6,18 @@ import { count, bytes, span } from "./format.js";
  * good: such records fail and are not sent again. */
 const TROUBLES = [
   { name: "Firehose cannot be reached", kept: true,
-    codes: ["ConnectionError", "Timeout", "RequestNotSent", "UnreadableResponse"],
-    advice: "Look at the device's link, its name server, proxy and clock. The connector tries again by itself." },
+    codes: ["ConnectionError", "Timeout", "RequestNotSent", "UnreadableResponse"] },
   { name: "The credentials are missing or expired", kept: true,
     codes: ["NoCredentials", "ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId",
-      "InvalidSignatureException", "SignatureDoesNotMatch", "MissingAuthenticationTokenException"],
-    advice: "Renew the credentials, and look at the device's clock. The connector tries again by itself." },
+      "InvalidSignatureException", "SignatureDoesNotMatch", "MissingAuthenticationTokenException"] },
   { name: "Firehose throttles or fails", kept: true,
-    codes: ["ServiceUnavailableException", "InternalFailure", "ThrottlingException", "LimitExceededException", "HTTP500", "HTTP502", "HTTP503", "HTTP504"],
-    advice: "The connector slows down and tries again by itself. If it lasts, have the stream's quota raised." },
+    codes: ["ServiceUnavailableException", "InternalFailure", "ThrottlingException", "LimitExceededException", "HTTP500", "HTTP502", "HTTP503", "HTTP504"] },
   { name: "Firehose refuses records", kept: false,
     codes: ["InvalidArgumentException", "ResourceNotFoundException", "InvalidSourceException", "InvalidKMSResourceException",
       "AccessDeniedException", "AccessDenied", "ValidationException", "ValidationError", "SerializationException",
-      "UnknownOperationException", "InvalidAction"],
-    advice: "Mend the stream, its name or the rights of the connector's role; what fails until then is not sent again." },
+      "UnknownOperationException", "InvalidAction"] },
 ];
-const OTHER = { name: "Delivery is in trouble", kept: true, advice: "The connector tries again by itself." };
+const OTHER = { name: "Delivery is in trouble", kept: true };
 
 /** What to do about the codes that are the connector's own. */
 const HINTS = {
@@ -73,7 +69,7 @@ function troubles(state, full) {
       headline: `${kind.name}${whom}: ${effect}`,
       text: `${some(streams, state.streams)}${first.code}, for ${span(state.now - first.since)}.`,
       message: first.message,
-      advice: first.advice || kind.advice,
+      advice: first.advice,
     };
   });
 }
