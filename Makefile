@@ -43,7 +43,7 @@ bench: setup ## speed, memory and cost beside a bare subscriber, as packaged: CA
 	$(if $(BENCH_PROGRAM),,cargo build --release --no-default-features --target-dir target/packaged $(CARGO_FLAGS))
 	cargo bench $(CARGO_FLAGS) --bench bench -- $(CASES)
 
-setup: ## what the tests need: a broker, and a Python environment in target/test-python
+setup: ## what the tests need: a broker, a browser, and a Python environment in target/test-python
 	tests/setup
 
 layout: ## writes packaging/layout/used.ld anew (needs valgrind): what the packaged program keeps in memory
