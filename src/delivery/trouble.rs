@@ -11,6 +11,15 @@ use crate::destination::{Outcome, ServiceError};
 /// flaps does not fill the log.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Of how many records an error is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// All of them.
+    pub records: usize,
+    /// Those that are sent again.
+    pub retried: usize,
+}
+
 /// Remembers what was logged last.
 #[derive(Debug, Default)]
 pub struct TroubleLog {
@@ -18,17 +27,33 @@ pub struct TroubleLog {
     code: Option<String>,
     /// When that was logged.
     at: Option<Instant>,
+    /// Calls that brought errors since all was well, and when the first of them ended.
+    failing: Option<(u64, Instant)>,
 }
 
 impl TroubleLog {
-    /// Notes what a call brought.
-    pub fn note_call(&mut self, stream: &DeliveryStreamArn, outcomes: &[Outcome], now: Instant) {
+    /// Notes what a call brought; `retry_at` is when the stream is tried again.
+    pub fn note_call(
+        &mut self,
+        stream: &DeliveryStreamArn,
+        outcomes: &[Outcome],
+        retry_at: Option<Instant>,
+        now: Instant,
+    ) {
         let retried = outcomes
             .iter()
             .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
             .count();
         match outcomes.iter().find_map(Outcome::error) {
-            Some(error) => self.note_trouble(stream, error, outcomes.len(), retried, now),
+            Some(error) => {
+                let (calls, _) = self.failing.get_or_insert((0, now));
+                *calls += 1;
+                let counts = Counts {
+                    records: outcomes.len(),
+                    retried,
+                };
+                self.note_trouble(stream, error, counts, retry_at, now);
+            }
             None => self.note_success(stream, outcomes.len(), now),
         }
     }
@@ -38,8 +63,8 @@ impl TroubleLog {
         &mut self,
         stream: &DeliveryStreamArn,
         error: &ServiceError,
-        records: usize,
-        retried: usize,
+        Counts { records, retried }: Counts,
+        retry_at: Option<Instant>,
         now: Instant,
     ) {
         let recently = self.at.is_some_and(|at| now.duration_since(at) < PAUSE);
@@ -52,6 +77,7 @@ impl TroubleLog {
             retried,
             error.code = %error.code,
             error.message = %error.message,
+            retry_in_ms = retry_at.map(|at| at.saturating_duration_since(now).as_millis()),
             "{}",
             if retried > 0 {
                 "delivery is in trouble; the records are kept and sent again"
@@ -65,8 +91,11 @@ impl TroubleLog {
 
     /// That it works again is always told: it may be the last there is to tell for long.
     fn note_success(&mut self, stream: &DeliveryStreamArn, records: usize, now: Instant) {
+        let failing = self.failing.take();
         if self.code.take().is_some() {
-            tracing::info!(%stream, records, "delivery works again");
+            let (failed_calls, since) = failing.unwrap_or((0, now));
+            let failing_s = now.saturating_duration_since(since).as_secs();
+            tracing::info!(%stream, records, failed_calls, failing_s, "delivery works again");
             self.at = Some(now);
         }
     }

@@ -450,7 +450,9 @@ impl<D: Destination> Worker<D> {
             }
             self.parallel.succeeded();
         }
-        self.trouble.note_call(&self.stream.arn, outcomes, now);
+        let retry_at = self.backoff.until(now);
+        self.trouble
+            .note_call(&self.stream.arn, outcomes, retry_at, now);
         self.note_account(outcomes, now);
     }
 

@@ -63,6 +63,8 @@ pub struct Session {
     retry: Retry,
     /// What was last logged as the reason of having no connection.
     logged: Option<String>,
+    /// Attempts and connections that failed since a connection was last logged.
+    failures: u64,
     /// Whether the present connection was logged. One that follows others that broke at once is
     /// logged when it has proved steady.
     announced: bool,
@@ -96,6 +98,7 @@ impl Session {
             uncut: false,
             outbox: Outbox::new(),
             logged: None,
+            failures: 0,
             announced: false,
             refused: None,
             view: SessionView::new(),
@@ -300,8 +303,10 @@ impl Session {
             broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
             mqtt = %up.protocol,
             resumed = up.resumed,
+            failures_before = self.failures,
             "connected to the MQTT broker"
         );
+        self.failures = 0;
         self.announced = true;
         self.logged = None;
     }
@@ -314,9 +319,10 @@ impl Session {
         };
         let wait = self.retry.failed(error, age, fastrand::f64());
         self.link = Link::Down(Instant::now() + wait.unwrap_or_default());
-        if wait.is_some() {
+        if let Some(wait) = wait {
+            self.failures += 1;
             self.view.failed(error.to_string());
-            self.log_failure(error);
+            self.log_failure(error, wait);
         } else {
             tracing::debug!(%error, "trying MQTT {} with the broker", self.retry.protocol());
         }
@@ -325,12 +331,13 @@ impl Session {
         }
     }
 
-    fn log_failure(&mut self, error: &ConnectError) {
+    fn log_failure(&mut self, error: &ConnectError, wait: Duration) {
         let reason = error.to_string();
         if self.logged.as_ref() != Some(&reason) {
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
                 %reason,
+                retry_in_ms = wait.as_millis(),
                 "no connection to the MQTT broker; trying again until there is one"
             );
             self.logged = Some(reason);
