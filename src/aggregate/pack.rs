@@ -42,6 +42,14 @@ impl Aggregation {
     /// large that what is left of it, a tenth or so, wastes only a few percent of its last unit.
     pub const COMPRESSED_MAX_BYTES: usize = 512_000;
 
+    /// What records are joined up to where nothing else is said.
+    pub fn default_max_bytes(compression: Option<Compression>) -> usize {
+        match compression {
+            None => Aggregation::MAX_BYTES,
+            Some(_) => Aggregation::COMPRESSED_MAX_BYTES,
+        }
+    }
+
     /// The limits of a Firehose record for streams of `queue_size`: of a compressed one at most half a
     /// queue, so that one is full before the queue is.
     pub fn group_limits(&self, queue_size: usize) -> GroupLimits {

@@ -79,13 +79,9 @@ pub(super) fn read(reader: &mut Reader<'_>, rest: Rest) -> Result<Records, Noted
         _ => Ok(()),
     };
     let (delimiter, compression) = (delimiter?, compression?);
-    let most = match compression {
-        None => Aggregation::MAX_BYTES,
-        Some(_) => Aggregation::COMPRESSED_MAX_BYTES,
-    };
     let aggregation = Aggregation {
         delimiter: delimiter.unwrap_or(Delimiter::NEWLINE),
-        max_bytes: max_bytes?.unwrap_or(most),
+        max_bytes: max_bytes?.unwrap_or(Aggregation::default_max_bytes(compression)),
         compression,
     };
     memory?;

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use super::file::Place;
 use super::mqtt_url;
 use super::table::{DEFAULT_DELIVERY_STREAM_ARN, PARAMETERS, Parameter, Secrecy};
 use crate::arn::quoted;
@@ -10,13 +11,15 @@ use crate::arn::quoted;
 /// How much of a value a fault shows: room for a path, and for an ARN that anybody would write.
 const SHOWN_CHARS: usize = 200;
 
-/// One thing that is wrong with one parameter.
+/// One thing that is wrong with one parameter, or with the configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The parameter's variable, which is also its name.
+    /// The parameter's variable, which is also its name. Empty where the file itself is wrong.
     pub parameter: &'static str,
     /// Its flag without dashes, since the value may have come from there.
     pub flag: &'static str,
+    /// Where it stands in the configuration file, if it came from there.
+    pub place: Option<Place>,
     /// The value, quoted, escaped and shortened, so that the mistake can be seen. Absent where nothing
     /// was set and where the value is a secret; a password in a URL is `***`.
     pub value: Option<String>,
@@ -30,35 +33,75 @@ pub struct Fault {
 
 impl Fault {
     pub(super) fn new(parameter: &Parameter, value: Option<&str>, problem: String) -> Self {
-        let value = value.and_then(|value| match parameter.secrecy {
-            Secrecy::Open => Some(quoted(value, SHOWN_CHARS)),
-            Secrecy::UrlPassword => Some(quoted(&mqtt_url::without_password(value), SHOWN_CHARS)),
-            Secrecy::Secret => None,
-        });
+        let value = value.and_then(|value| without_secrets(parameter, value));
         Fault {
             parameter: parameter.env,
             flag: parameter.flag,
-            value,
+            place: None,
+            value: value.map(|value| quoted(&value, SHOWN_CHARS)),
             problem,
             valid: parameter.valid,
             example: parameter.example,
         }
     }
+
+    /// The same of a value that stands there.
+    pub(super) fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Whether a required parameter is not set: the one thing that somebody who starts the program for
+    /// the first time has not done yet.
+    pub(super) fn is_missing(&self) -> bool {
+        self.parameter == DEFAULT_DELIVERY_STREAM_ARN.env && self.value.is_none()
+    }
+}
+
+/// A value as far as it may be shown; `None` where nothing of it may.
+pub(super) fn without_secrets(parameter: &Parameter, value: &str) -> Option<String> {
+    match parameter.secrecy {
+        Secrecy::Open => Some(value.to_owned()),
+        Secrecy::UrlPassword => Some(mqtt_url::without_password(value)),
+        Secrecy::Secret => None,
+    }
+}
+
+/// A value as it is written in the configuration file.
+fn in_toml(value: &str) -> String {
+    let bare = value.bytes().all(|byte| byte.is_ascii_digit()) || matches!(value, "true" | "false");
+    match bare {
+        true => value.to_owned(),
+        false if value.contains('\\') => format!("'{value}'"),
+        false => format!("\"{value}\""),
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (--{})", self.parameter, self.flag)?;
+        let (name, flag) = (self.parameter, self.flag);
+        match &self.place {
+            _ if name.is_empty() && self.place.is_none() => write!(f, "--{flag}")?,
+            Some(place) if name.is_empty() => write!(f, "{place}")?,
+            Some(place) => write!(f, "{name} ({place})")?,
+            None => write!(f, "{name} (--{flag})")?,
+        }
         if let Some(value) = &self.value {
             write!(f, " is {value}")?;
         }
         writeln!(f, ": {}.", self.problem)?;
         writeln!(f, "    valid:   {}", self.valid)?;
-        write!(f, "    example: {}={}", self.parameter, self.example)
+        let example = self.example;
+        match &self.place {
+            _ if name.is_empty() => write!(f, "    example: {example}"),
+            Some(_) => write!(f, "    example: {name} = {}", in_toml(example)),
+            None => write!(f, "    example: {name}={example}"),
+        }
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the table. Never empty.
+/// Everything that is wrong with a configuration: first with its file, then in the order of the table. Never
+/// empty.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Faults(pub Vec<Fault>);
 
@@ -71,6 +114,11 @@ impl Faults {
         });
         Faults(faults)
     }
+
+    /// Whether one of them is of this parameter.
+    pub(super) fn concern(&self, parameter: &Parameter) -> bool {
+        self.0.iter().any(|fault| fault.parameter == parameter.env)
+    }
 }
 
 impl fmt::Display for Faults {
@@ -82,14 +130,11 @@ impl fmt::Display for Faults {
         for fault in &self.0 {
             write!(f, "\n\n{fault}")?;
         }
-        // The one thing that somebody who starts the program for the first time has not done yet.
-        let unset = |fault: &Fault| {
-            fault.parameter == DEFAULT_DELIVERY_STREAM_ARN.env && fault.value.is_none()
-        };
-        if self.0.iter().any(unset) {
+        if self.0.iter().any(Fault::is_missing) {
             write!(
                 f,
-                "\n\nEvery parameter is an environment variable or a flag; --help lists them all."
+                "\n\nEvery parameter is a flag, an environment variable, or a line of the file that --config names; \
+                 --help lists them all."
             )?;
         }
         Ok(())

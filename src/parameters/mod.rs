@@ -1,12 +1,12 @@
 //! Every parameter of the program, and the only code that reads the environment.
 //!
-//! A parameter is a flag, else an environment variable, else its default; empty means unset, in flags as
-//! well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
-//! faults of a configuration are reported together. The parts: `table` says what there is, `read` how a
-//! value is read, `mqtt` and `mqtt_url` know the broker's side, `disk` knows the directories,
+//! A parameter is a flag, else an environment variable, else a line of the configuration file, else its
+//! default; empty means unset, in flags as well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
+//! faults of a configuration are reported together. The parts: `table` says what there is, in the groups
+//! of `topic`; `sources` where a value comes from, with `file` for the configuration file; `read` how a value is read;
+//! `effective` which values hold; `mqtt` and `mqtt_url` know the broker's side, `calls` what decides which calls are made, `disk` knows the directories,
 //! `aggregation` what a Firehose record holds, `fault` says what is wrong.
 
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -19,23 +19,34 @@ use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::delimiter::Delimiter;
 use crate::memory::LEAST_MEMORY_SIZE_KB;
 use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
+use sources::Sources;
 
 mod aggregation;
+mod calls;
 mod disk;
+mod effective;
 mod fault;
+mod file;
 mod http;
 mod mqtt;
 mod mqtt_url;
 mod read;
+mod sources;
 mod table;
 #[cfg(test)]
 mod tests;
+mod topic;
 
+pub use calls::{CallParameters, args_calls, load_calls};
+pub use effective::{Effective, load_effective};
 pub use fault::{Fault, Faults};
+pub use file::Place;
 pub use http::HttpParameters;
 pub use mqtt::{MqttParameters, MqttVersion, Secret};
-pub use read::{Lookup, NotUtf8};
+pub use read::{Lookup, NotText};
+pub use sources::Origin;
 pub use table::{DefaultValue, PARAMETERS, Parameter, Secrecy};
+pub use topic::Topic;
 
 /// The least and the most records of a queue. The least is the contract's; the most is chosen here, since
 /// the contract's pattern has no end and memory does.
@@ -166,26 +177,23 @@ pub enum LogFormat {
     Json,
 }
 
-/// The flags of `run`: every parameter.
+/// The flags of `run`: `--config`, and every parameter.
 pub fn args() -> Vec<Arg> {
-    PARAMETERS.iter().map(Parameter::arg).collect()
+    with_config(PARAMETERS)
 }
 
-/// The flags of `send`: the parameters that [`load_mqtt`] reads.
+/// The flags of `send`: `--config`, and the parameters that [`load_mqtt`] reads.
 pub fn args_mqtt() -> Vec<Arg> {
-    PARAMETERS
-        .iter()
-        .filter(|parameter| parameter.for_send)
-        .map(Parameter::arg)
-        .collect()
+    with_config(PARAMETERS.iter().filter(|parameter| parameter.for_send))
 }
 
-/// The flags of `dead-letters`: the parameter that [`load_dead_letter_dir`] reads.
+/// The flags of `dead-letters`: `--config`, and the parameter that [`load_dead_letter_dir`] reads.
 pub fn args_dead_letters() -> Vec<Arg> {
-    vec![table::DEAD_LETTER_DIR.arg()]
+    with_config([&table::DEAD_LETTER_DIR])
 }
 
-/// The flags of commands that send records: the parameters that [`load_aggregation`] reads.
+/// The flags of commands that send records, beside those of where they are: the parameters that
+/// [`load_aggregation`] reads.
 pub fn args_aggregation() -> Vec<Arg> {
     [
         table::RECORD_DELIMITER,
@@ -198,68 +206,63 @@ pub fn args_aggregation() -> Vec<Arg> {
     .collect()
 }
 
-/// The flags of `queue`: the parameter that [`load_queue_dir`] reads.
+/// The flags of `queue`: `--config`, and the parameter that [`load_queue_dir`] reads.
 pub fn args_queue() -> Vec<Arg> {
-    vec![table::QUEUE_DIR.arg()]
+    with_config([&table::QUEUE_DIR])
 }
 
-/// Reads every parameter from flags and environment. A command without some of the flags of [`args`]
-/// takes those from the environment alone.
+fn with_config<'a>(parameters: impl IntoIterator<Item = &'a Parameter>) -> Vec<Arg> {
+    let flags = parameters.into_iter().map(Parameter::arg);
+    std::iter::once(file::arg()).chain(flags).collect()
+}
+
+/// Reads every parameter from flags, environment and configuration file. A command without some of the
+/// flags of [`args`] takes those from the others alone.
 pub fn load(matches: &ArgMatches) -> Result<Parameters, Faults> {
-    parse(&|parameter| look_up(parameter, matches, &|name| std::env::var_os(name)))
+    from_sources(matches, |lookup| parse(lookup))
 }
 
-/// Reads what `send` needs from flags and environment. Faults of other parameters do not matter to it.
+/// Reads what `send` needs from the same. Faults of other parameters do not matter to it.
 pub fn load_mqtt(matches: &ArgMatches) -> Result<SendParameters, Faults> {
-    parse_mqtt(&|parameter| look_up(parameter, matches, &|name| std::env::var_os(name)))
+    from_sources(matches, |lookup| parse_mqtt(lookup))
 }
 
-/// Reads where the dead letters are from flags and environment; `None` where neither says so.
+/// Reads where the dead letters are from the same; `None` where nothing says so.
 pub fn load_dead_letter_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
     load_directory(matches, &table::DEAD_LETTER_DIR)
 }
 
-/// Reads where the queue is from flags and environment; `None` where neither says so.
+/// Reads where the queue is from the same; `None` where nothing says so.
 pub fn load_queue_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
     load_directory(matches, &table::QUEUE_DIR)
 }
 
-/// Reads how records are joined from flags and environment; `None` where they are not. Commands send in
-/// batches, whatever the interval is.
+/// Reads how records are joined from the same; `None` where they are not. Commands send in batches,
+/// whatever the interval is.
 pub fn load_aggregation(matches: &ArgMatches) -> Result<Option<Aggregation>, Faults> {
-    let lookup =
-        |parameter: &Parameter| look_up(parameter, matches, &|name| std::env::var_os(name));
-    let mut reader = Reader::new(&lookup);
-    let records = aggregation::read(&mut reader, aggregation::Rest::NONE);
-    reader.finish(records.map(|records| records.aggregation))
+    from_sources(matches, |lookup| {
+        let mut reader = Reader::new(lookup);
+        let records = aggregation::read(&mut reader, aggregation::Rest::NONE);
+        reader.finish(records.map(|records| records.aggregation))
+    })
 }
 
 fn load_directory(
     matches: &ArgMatches,
     directory: &'static Parameter,
 ) -> Result<Option<PathBuf>, Faults> {
-    let lookup =
-        |parameter: &Parameter| look_up(parameter, matches, &|name| std::env::var_os(name));
-    let mut reader = Reader::new(&lookup);
-    let path = reader.optional(directory, disk::directory);
-    reader.finish(path)
+    from_sources(matches, |lookup| {
+        let mut reader = Reader::new(lookup);
+        let path = reader.optional(directory, disk::directory);
+        reader.finish(path)
+    })
 }
 
-/// A parameter's flag, else its variable. An empty flag is not a flag.
-fn look_up(
-    parameter: &Parameter,
+fn from_sources<T>(
     matches: &ArgMatches,
-    variable: &dyn Fn(&str) -> Option<OsString>,
-) -> Option<Result<String, NotUtf8>> {
-    // An error here is a command that does not have this flag.
-    let flag = matches.try_get_one::<String>(parameter.flag).ok().flatten();
-    if let Some(flag) = flag.filter(|flag| !flag.is_empty()) {
-        return Some(Ok(flag.clone()));
-    }
-    let text = variable(parameter.env)?.into_string();
-    Some(text.map_err(|text| NotUtf8 {
-        lossy: text.to_string_lossy().into_owned(),
-    }))
+    read: impl FnOnce(Lookup<'_>) -> Result<T, Faults>,
+) -> Result<T, Faults> {
+    Sources::new(matches, &|name| std::env::var_os(name)).read(read)
 }
 
 /// Reads every parameter from wherever `lookup` finds it. Files that parameters name are tried.
@@ -285,17 +288,9 @@ pub fn parse_mqtt(lookup: Lookup<'_>) -> Result<SendParameters, Faults> {
 
 /// Reads each parameter, and only then gives up on what could not be read: every fault is noted.
 fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
-    let partitions = reader.value(&table::AWS_PARTITIONS, |text| {
-        Partitions::parse(text).map_err(|problem| format!("it {problem}"))
-    });
-    // If the list itself is wrong, that is one fault, not two.
-    let allowed = partitions.unwrap_or(Partitions::ALL);
-    let default_delivery_stream_arn = reader.value(&table::DEFAULT_DELIVERY_STREAM_ARN, |text| {
-        DeliveryStreamArn::parse(text, &allowed).map_err(|error| error.problem.to_string())
-    });
+    let (partitions, default_delivery_stream_arn) = calls::streams(reader);
     let queue_size = number(reader, &table::DELIVERY_STREAM_QUEUE_SIZE, QUEUE_SIZES);
-    // The documented pattern lets 901 to 999 through; the documented range is what counts.
-    let publish_interval = number(reader, &table::PUBLISH_INTERVAL, 0..=900);
+    let publish_interval = calls::publish_interval(reader);
     let memory_size_bytes = reader.value(&table::MEMORY_SIZE, memory_size_bytes);
     let connector_version = connector_version(reader);
     let mqtt = mqtt::read(reader);

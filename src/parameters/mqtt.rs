@@ -251,7 +251,7 @@ fn can_be_opened(path: &str) -> Result<(), String> {
 }
 
 /// The host's name, from the two places where Linux keeps it.
-fn host_name() -> Option<String> {
+pub(super) fn host_name() -> Option<String> {
     ["/proc/sys/kernel/hostname", "/etc/hostname"]
         .iter()
         .find_map(|path| fs::read_to_string(path).ok())

@@ -7,13 +7,25 @@ use super::fault::{Fault, Faults};
 use super::table::{DefaultValue, Parameter};
 
 /// Where values come from: the text of a parameter as it was set, if it was.
-pub type Lookup<'a> = &'a dyn Fn(&Parameter) -> Option<Result<String, NotUtf8>>;
+pub type Lookup<'a> = &'a dyn Fn(&Parameter) -> Option<Result<String, NotText>>;
 
-/// A value that is not text.
+/// A value that is set and cannot be read as the text of a parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotUtf8 {
-    /// The value with replacement characters where it is not UTF-8, for the fault to show.
-    pub lossy: String,
+pub struct NotText {
+    /// The value as far as it is text, for the fault to show.
+    pub shown: String,
+    /// What is wrong with it: what follows "MQTT_URL is …:" in a sentence.
+    pub problem: String,
+}
+
+impl NotText {
+    /// Bytes that are not UTF-8; `lossy` has replacement characters for them.
+    pub fn not_utf8(lossy: String) -> Self {
+        NotText {
+            shown: lossy,
+            problem: "it is not valid UTF-8".to_owned(),
+        }
+    }
 }
 
 /// Stands for a value that is missing because of a fault that has already been noted.
@@ -41,8 +53,8 @@ impl<'a> Reader<'a> {
         match (self.lookup)(parameter) {
             None => Ok(None),
             Some(Ok(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
-            Some(Err(NotUtf8 { lossy })) => {
-                Err(self.fault(parameter, Some(&lossy), "it is not valid UTF-8".to_owned()))
+            Some(Err(NotText { shown, problem })) => {
+                Err(self.fault(parameter, Some(&shown), problem))
             }
         }
     }

@@ -1,7 +1,9 @@
 //! The table of every parameter: its names, its default, what is valid and what it is for. Flags, help,
 //! faults and the README all come from here, so that they cannot disagree.
 
-use clap::Arg;
+use clap::{Arg, ValueHint};
+
+use super::topic::Topic;
 
 /// One parameter, as a person reads about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub struct Parameter {
     pub env: &'static str,
     /// Name of the flag without its dashes: the variable in kebab case.
     pub flag: &'static str,
+    /// What it is about: help and README stand in groups.
+    pub topic: Topic,
     /// What the help calls the value: its kind or its unit.
     pub value_name: &'static str,
     /// What holds when nothing is set.
@@ -93,8 +97,13 @@ impl Parameter {
         Arg::new(self.flag)
             .long(self.flag)
             .value_name(self.value_name)
+            .value_hint(match self.value_name {
+                "FILE" => ValueHint::FilePath,
+                "DIR" => ValueHint::DirPath,
+                _ => ValueHint::Other,
+            })
             .allow_negative_numbers(true)
-            .help_heading("Parameters")
+            .help_heading(self.topic.heading())
             .help(format!("{}\n{short_note}", short.trim_end()))
             .long_help(format!("{}\n\n{long_note}\n[valid: {valid}]", self.help))
     }
@@ -146,6 +155,7 @@ pub static PARAMETERS: &[Parameter] = &[
 const PLAIN: Parameter = Parameter {
     env: "",
     flag: "",
+    topic: Topic::Operation,
     value_name: "TEXT",
     default: DefaultValue::Unset,
     valid: "",
@@ -158,6 +168,7 @@ const PLAIN: Parameter = Parameter {
 pub(super) const DEFAULT_DELIVERY_STREAM_ARN: Parameter = Parameter {
     env: "DEFAULT_DELIVERY_STREAM_ARN",
     flag: "default-delivery-stream-arn",
+    topic: Topic::Streams,
     value_name: "ARN",
     default: DefaultValue::Required,
     valid: "arn:aws:firehose:REGION:ACCOUNT:deliverystream/NAME, at most 512 bytes; other partitions \
@@ -171,6 +182,7 @@ pub(super) const DEFAULT_DELIVERY_STREAM_ARN: Parameter = Parameter {
 pub(super) const DELIVERY_STREAM_QUEUE_SIZE: Parameter = Parameter {
     env: "DELIVERY_STREAM_QUEUE_SIZE",
     flag: "delivery-stream-queue-size",
+    topic: Topic::Streams,
     value_name: "RECORDS",
     default: DefaultValue::Value("5000"),
     valid: "a whole number of records, 2000 to 100000000",
@@ -183,6 +195,7 @@ pub(super) const DELIVERY_STREAM_QUEUE_SIZE: Parameter = Parameter {
 pub(super) const PUBLISH_INTERVAL: Parameter = Parameter {
     env: "PUBLISH_INTERVAL",
     flag: "publish-interval",
+    topic: Topic::Streams,
     value_name: "SECONDS",
     default: DefaultValue::Value("10"),
     valid: "a whole number of seconds, 0 to 900",
@@ -195,6 +208,7 @@ pub(super) const PUBLISH_INTERVAL: Parameter = Parameter {
 pub(super) const MEMORY_SIZE: Parameter = Parameter {
     env: "MEMORY_SIZE",
     flag: "memory-size",
+    topic: Topic::Streams,
     value_name: "KB",
     default: DefaultValue::Value("65535"),
     valid: "a whole number of KB (1024 bytes), at least 28672; with QUEUE_DIR at least 32768; with \
@@ -208,6 +222,7 @@ pub(super) const MEMORY_SIZE: Parameter = Parameter {
 pub(super) const CONNECTOR_VERSION: Parameter = Parameter {
     env: "CONNECTOR_VERSION",
     flag: "connector-version",
+    topic: Topic::Streams,
     value_name: "VERSION",
     default: DefaultValue::Value("5"),
     valid: "1, 2, 3, 4 or 5",
@@ -220,6 +235,7 @@ pub(super) const CONNECTOR_VERSION: Parameter = Parameter {
 pub(super) const AWS_PARTITIONS: Parameter = Parameter {
     env: "AWS_PARTITIONS",
     flag: "aws-partitions",
+    topic: Topic::Streams,
     value_name: "LIST",
     default: DefaultValue::Value("aws"),
     valid: "a comma-separated list, without spaces, of aws, aws-cn, aws-us-gov, aws-iso, aws-iso-b, \
@@ -233,6 +249,7 @@ pub(super) const AWS_PARTITIONS: Parameter = Parameter {
 pub(super) const MQTT_URL: Parameter = Parameter {
     env: "MQTT_URL",
     flag: "mqtt-url",
+    topic: Topic::Broker,
     value_name: "URL",
     default: DefaultValue::Value("mqtt://127.0.0.1:1883"),
     valid: "mqtt://[USER[:PASSWORD]@]HOST[:PORT], or the same with mqtts:// for TLS; an IPv6 address in \
@@ -247,6 +264,7 @@ pub(super) const MQTT_URL: Parameter = Parameter {
 pub(super) const MQTT_CLIENT_ID: Parameter = Parameter {
     env: "MQTT_CLIENT_ID",
     flag: "mqtt-client-id",
+    topic: Topic::Broker,
     value_name: "ID",
     default: DefaultValue::Derived("kinesis-edge-<host name>"),
     valid: "1 to 65535 bytes of UTF-8 without control characters",
@@ -261,6 +279,7 @@ pub(super) const MQTT_CLIENT_ID: Parameter = Parameter {
 pub(super) const MQTT_VERSION: Parameter = Parameter {
     env: "MQTT_VERSION",
     flag: "mqtt-version",
+    topic: Topic::Broker,
     value_name: "VERSION",
     default: DefaultValue::Value("auto"),
     valid: "auto, 5 or 3.1.1",
@@ -274,6 +293,7 @@ pub(super) const MQTT_VERSION: Parameter = Parameter {
 pub(super) const MQTT_USERNAME: Parameter = Parameter {
     env: "MQTT_USERNAME",
     flag: "mqtt-username",
+    topic: Topic::Broker,
     value_name: "NAME",
     valid: "1 to 65535 bytes of UTF-8 without control characters; not together with another user in \
             MQTT_URL",
@@ -286,6 +306,7 @@ pub(super) const MQTT_USERNAME: Parameter = Parameter {
 pub(super) const MQTT_PASSWORD: Parameter = Parameter {
     env: "MQTT_PASSWORD",
     flag: "mqtt-password",
+    topic: Topic::Broker,
     value_name: "PASSWORD",
     valid: "1 to 65535 bytes of UTF-8; needs a user name; not together with MQTT_PASSWORD_FILE or another \
             password in MQTT_URL",
@@ -300,6 +321,7 @@ pub(super) const MQTT_PASSWORD: Parameter = Parameter {
 pub(super) const MQTT_PASSWORD_FILE: Parameter = Parameter {
     env: "MQTT_PASSWORD_FILE",
     flag: "mqtt-password-file",
+    topic: Topic::Broker,
     value_name: "FILE",
     valid: "a readable file that holds 1 to 65535 bytes of UTF-8; needs a user name; not together with \
             MQTT_PASSWORD or another password in MQTT_URL",
@@ -313,6 +335,7 @@ pub(super) const MQTT_PASSWORD_FILE: Parameter = Parameter {
 pub(super) const MQTT_CA_FILE: Parameter = Parameter {
     env: "MQTT_CA_FILE",
     flag: "mqtt-ca-file",
+    topic: Topic::Broker,
     value_name: "FILE",
     valid: "a readable PEM file; only with mqtts:// in MQTT_URL",
     example: "/etc/kinesis-edge/ca.pem",
@@ -325,6 +348,7 @@ pub(super) const MQTT_CA_FILE: Parameter = Parameter {
 pub(super) const MQTT_CERT_FILE: Parameter = Parameter {
     env: "MQTT_CERT_FILE",
     flag: "mqtt-cert-file",
+    topic: Topic::Broker,
     value_name: "FILE",
     valid: "a readable PEM file, together with MQTT_KEY_FILE; only with mqtts:// in MQTT_URL",
     example: "/etc/kinesis-edge/device.pem",
@@ -337,6 +361,7 @@ pub(super) const MQTT_CERT_FILE: Parameter = Parameter {
 pub(super) const MQTT_KEY_FILE: Parameter = Parameter {
     env: "MQTT_KEY_FILE",
     flag: "mqtt-key-file",
+    topic: Topic::Broker,
     value_name: "FILE",
     valid: "a readable PEM file, together with MQTT_CERT_FILE; only with mqtts:// in MQTT_URL",
     example: "/etc/kinesis-edge/device.key",
@@ -348,6 +373,7 @@ pub(super) const MQTT_KEY_FILE: Parameter = Parameter {
 pub(super) const TOPIC_PREFIX: Parameter = Parameter {
     env: "TOPIC_PREFIX",
     flag: "topic-prefix",
+    topic: Topic::Broker,
     value_name: "TOPIC",
     default: DefaultValue::Value("kinesisfirehose"),
     valid: "1 to 200 bytes of UTF-8 without \"+\", \"#\" and control characters, no \"/\" at either end, \
@@ -362,6 +388,7 @@ pub(super) const TOPIC_PREFIX: Parameter = Parameter {
 pub(super) const PUBLISH_WHEN_FULL: Parameter = Parameter {
     env: "PUBLISH_WHEN_FULL",
     flag: "publish-when-full",
+    topic: Topic::Pace,
     value_name: "BOOL",
     default: DefaultValue::Value("true"),
     valid: "true or false",
@@ -374,6 +401,7 @@ pub(super) const PUBLISH_WHEN_FULL: Parameter = Parameter {
 pub(super) const WHEN_FULL: Parameter = Parameter {
     env: "WHEN_FULL",
     flag: "when-full",
+    topic: Topic::Pace,
     value_name: "POLICY",
     default: DefaultValue::Value("reject"),
     valid: "reject, wait or drop-oldest",
@@ -387,6 +415,7 @@ pub(super) const WHEN_FULL: Parameter = Parameter {
 pub(super) const MAX_RECORDS_PER_SECOND: Parameter = Parameter {
     env: "MAX_RECORDS_PER_SECOND",
     flag: "max-records-per-second",
+    topic: Topic::Pace,
     value_name: "RECORDS",
     default: DefaultValue::Value("0"),
     valid: "a whole number, 0 to 4294967295; 0 is unlimited",
@@ -399,6 +428,7 @@ pub(super) const MAX_RECORDS_PER_SECOND: Parameter = Parameter {
 pub(super) const MAX_BYTES_PER_SECOND: Parameter = Parameter {
     env: "MAX_BYTES_PER_SECOND",
     flag: "max-bytes-per-second",
+    topic: Topic::Pace,
     value_name: "BYTES",
     default: DefaultValue::Value("0"),
     valid: "a whole number, 0 to 4294967295; 0 is unlimited",
@@ -411,6 +441,7 @@ pub(super) const MAX_BYTES_PER_SECOND: Parameter = Parameter {
 pub(super) const MAX_REQUESTS_PER_SECOND: Parameter = Parameter {
     env: "MAX_REQUESTS_PER_SECOND",
     flag: "max-requests-per-second",
+    topic: Topic::Pace,
     value_name: "CALLS",
     default: DefaultValue::Value("0"),
     valid: "a whole number, 0 to 4294967295; 0 is unlimited",
@@ -422,6 +453,7 @@ pub(super) const MAX_REQUESTS_PER_SECOND: Parameter = Parameter {
 pub(super) const RECORD_MAX_AGE: Parameter = Parameter {
     env: "RECORD_MAX_AGE",
     flag: "record-max-age",
+    topic: Topic::Pace,
     value_name: "SECONDS",
     default: DefaultValue::Value("0"),
     valid: "a whole number of seconds, 0 to 31536000 (a year); 0 keeps trying",
@@ -434,6 +466,7 @@ pub(super) const RECORD_MAX_AGE: Parameter = Parameter {
 pub(super) const QUEUE_DIR: Parameter = Parameter {
     env: "QUEUE_DIR",
     flag: "queue-dir",
+    topic: Topic::Queue,
     value_name: "DIR",
     valid: "a directory, or a path whose parent directory exists; neither the same as DEAD_LETTER_DIR, \
             nor in it, nor around it",
@@ -447,6 +480,7 @@ pub(super) const QUEUE_DIR: Parameter = Parameter {
 pub(super) const QUEUE_DIR_MAX_BYTES: Parameter = Parameter {
     env: "QUEUE_DIR_MAX_BYTES",
     flag: "queue-dir-max-bytes",
+    topic: Topic::Queue,
     value_name: "BYTES",
     default: DefaultValue::Value("1073741824"),
     valid: "a whole number of bytes, 8388608 (8 MiB) to 1099511627776 (1 TiB)",
@@ -459,6 +493,7 @@ pub(super) const QUEUE_DIR_MAX_BYTES: Parameter = Parameter {
 pub(super) const COMMIT_INTERVAL_MS: Parameter = Parameter {
     env: "COMMIT_INTERVAL_MS",
     flag: "commit-interval-ms",
+    topic: Topic::Queue,
     value_name: "MS",
     default: DefaultValue::Value("2"),
     valid: "a whole number of milliseconds, 0 to 1000",
@@ -472,6 +507,7 @@ pub(super) const COMMIT_INTERVAL_MS: Parameter = Parameter {
 pub(super) const DEAD_LETTER_DIR: Parameter = Parameter {
     env: "DEAD_LETTER_DIR",
     flag: "dead-letter-dir",
+    topic: Topic::DeadLetters,
     value_name: "DIR",
     valid: "a directory, or a path whose parent directory exists; neither the same as QUEUE_DIR, nor in \
             it, nor around it",
@@ -485,6 +521,7 @@ pub(super) const DEAD_LETTER_DIR: Parameter = Parameter {
 pub(super) const DEAD_LETTER_MAX_BYTES: Parameter = Parameter {
     env: "DEAD_LETTER_MAX_BYTES",
     flag: "dead-letter-max-bytes",
+    topic: Topic::DeadLetters,
     value_name: "BYTES",
     default: DefaultValue::Value("67108864"),
     valid: "a whole number of bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)",
@@ -497,6 +534,7 @@ pub(super) const DEAD_LETTER_MAX_BYTES: Parameter = Parameter {
 pub(super) const RECORD_ENVELOPE: Parameter = Parameter {
     env: "RECORD_ENVELOPE",
     flag: "record-envelope",
+    topic: Topic::Cost,
     value_name: "BOOL",
     default: DefaultValue::Value("false"),
     valid: "true or false",
@@ -509,6 +547,7 @@ pub(super) const RECORD_ENVELOPE: Parameter = Parameter {
 pub(super) const RECORD_DELIMITER: Parameter = Parameter {
     env: "RECORD_DELIMITER",
     flag: "record-delimiter",
+    topic: Topic::Cost,
     valid: "text that stands for 1 to 16 bytes; \\n, \\r, \\t, \\0, \\\\ and \\xHH in it stand for one byte each",
     example: "\\n",
     help: "What is put behind each record, so that records can be told apart where they stand one behind \
@@ -520,6 +559,7 @@ pub(super) const RECORD_DELIMITER: Parameter = Parameter {
 pub(super) const RECORD_AGGREGATION: Parameter = Parameter {
     env: "RECORD_AGGREGATION",
     flag: "record-aggregation",
+    topic: Topic::Cost,
     value_name: "HOW",
     default: DefaultValue::Value("none"),
     valid: "none or delimited; delimited not with PUBLISH_INTERVAL=0 or CONNECTOR_VERSION=1",
@@ -532,6 +572,7 @@ pub(super) const RECORD_AGGREGATION: Parameter = Parameter {
 pub(super) const AGGREGATION_MAX_BYTES: Parameter = Parameter {
     env: "AGGREGATION_MAX_BYTES",
     flag: "aggregation-max-bytes",
+    topic: Topic::Cost,
     value_name: "BYTES",
     default: DefaultValue::Derived("102400, with RECORD_COMPRESSION 512000"),
     valid: "a whole number of bytes, 5120 to 1024000, best a multiple of 5120; only with \
@@ -545,6 +586,7 @@ pub(super) const AGGREGATION_MAX_BYTES: Parameter = Parameter {
 pub(super) const RECORD_COMPRESSION: Parameter = Parameter {
     env: "RECORD_COMPRESSION",
     flag: "record-compression",
+    topic: Topic::Cost,
     value_name: "HOW",
     default: DefaultValue::Value("none"),
     valid: "none, gzip or zstd; gzip and zstd only with RECORD_AGGREGATION=delimited",

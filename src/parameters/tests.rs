@@ -1,5 +1,6 @@
 //! Both directions of every row of the table, the checks across rows, and that no secret gets out.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Command;
@@ -10,6 +11,7 @@ use crate::memory::least_memory_size_kb;
 mod aggregation;
 mod disk;
 mod mqtt;
+mod sources;
 mod values;
 
 const ARN: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/s";
@@ -230,9 +232,9 @@ fn whitespace_is_part_of_a_value() {
 fn not_utf_8() {
     for parameter in PARAMETERS {
         let faults = parse(&|asked| {
-            let lossy = "se\u{fffd}cret".to_owned();
+            let not_utf8 = NotText::not_utf8("se\u{fffd}cret".to_owned());
             match asked.env {
-                name if name == parameter.env => Some(Err(NotUtf8 { lossy })),
+                name if name == parameter.env => Some(Err(not_utf8)),
                 "DEFAULT_DELIVERY_STREAM_ARN" => Some(Ok(ARN.to_owned())),
                 _ => None,
             }
@@ -309,7 +311,7 @@ MQTT_URL (--mqtt-url) is \"mqtt://me:***@host:99999\": the port is not a number 
     valid:   mqtt://[USER[:PASSWORD]@]HOST[:PORT], or the same with mqtts:// for TLS; an IPv6 address in brackets; port 1883 (mqtts: 8883) if not given
     example: MQTT_URL=mqtts://broker.local:8883
 
-Every parameter is an environment variable or a flag; --help lists them all."
+Every parameter is a flag, an environment variable, or a line of the file that --config names; --help lists them all."
     );
 }
 
@@ -330,7 +332,7 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Parameters, F
         let found = environment.iter().find(|(variable, _)| *variable == name);
         found.map(|(_, value)| OsString::from(value))
     };
-    parse(&|parameter| look_up(parameter, &matches, &variable))
+    Sources::new(&matches, &variable).read(|lookup| parse(lookup))
 }
 
 #[test]
@@ -370,7 +372,9 @@ fn a_variable_that_is_not_text() {
         .try_get_matches_from(["run"])
         .unwrap();
     let variable = |_: &str| Some(OsString::from_vec(b"mqtt://me:hunter2\xff@h".to_vec()));
-    let faults = parse(&|parameter| look_up(parameter, &matches, &variable)).unwrap_err();
+    let faults = Sources::new(&matches, &variable)
+        .read(|lookup| parse(lookup))
+        .unwrap_err();
     let urls: Vec<_> = faults
         .0
         .iter()
@@ -414,12 +418,15 @@ fn send_reads_what_it_needs_and_nothing_else() {
     command.clone().debug_assert();
     let arguments = ["send", "--mqtt-url", "mqtt://h", "--topic-prefix", "p"];
     let matches = command.try_get_matches_from(arguments).unwrap();
-    let parameters = parse_mqtt(&|parameter| look_up(parameter, &matches, &|_| None)).unwrap();
+    let parameters = Sources::new(&matches, &|_| None)
+        .read(|lookup| parse_mqtt(lookup))
+        .unwrap();
     assert_eq!(parameters.mqtt.host, "h");
     assert_eq!(parameters.topic_prefix, "p");
     // `run` does not need to know every flag either: one that is missing is looked for no further.
     assert_eq!(
-        parse(&|parameter| look_up(parameter, &matches, &|_| None))
+        Sources::new(&matches, &|_| None)
+            .read(|lookup| parse(lookup))
             .unwrap_err()
             .0
             .len(),

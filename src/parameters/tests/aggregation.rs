@@ -148,8 +148,9 @@ fn commands_that_send_read_these_and_no_others() {
         "--record-compression=gzip",
     ];
     let matches = command.try_get_matches_from(arguments).unwrap();
+    let sources = Sources::new(&matches, &|_| None);
     let read = records::read(
-        &mut Reader::new(&|parameter| look_up(parameter, &matches, &|_| None)),
+        &mut Reader::new(&|parameter| Some(sources.find(parameter)?.0)),
         records::Rest::NONE,
     );
     let compression = read.ok().unwrap().aggregation.unwrap().compression;
