@@ -1,10 +1,14 @@
 //! The subcommands, one file each. They put the library together and talk to the person at the
 //! terminal; what the connector does is in the library.
 
+mod completions;
+mod config;
 mod dead_letters;
 mod directory;
 #[cfg(feature = "local")]
 mod local;
+mod man;
+mod policy;
 mod progress;
 mod queue;
 mod run;
@@ -42,6 +46,10 @@ pub fn command_line() -> Command {
         .subcommand(send::command())
         .subcommand(queue::command())
         .subcommand(dead_letters::command())
+        .subcommand(config::command())
+        .subcommand(policy::command())
+        .subcommand(completions::command())
+        .subcommand(man::command())
 }
 
 /// Runs the subcommand that was asked for.
@@ -53,6 +61,10 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("send", matches)) => send::execute(matches).await,
         Some(("queue", matches)) => queue::execute(matches).await,
         Some(("dead-letters", matches)) => dead_letters::execute(matches).await,
+        Some(("config", matches)) => config::execute(matches),
+        Some(("policy", matches)) => policy::execute(matches),
+        Some(("completions", matches)) => completions::execute(matches),
+        Some(("man", matches)) => man::execute(matches),
         _ => Err(anyhow::anyhow!("no such command; see --help")),
     }
 }

@@ -10,18 +10,26 @@ use kinesis_edge::telemetry::{self, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
 
+const EXAMPLES: &str = "\
+Examples:
+  DEFAULT_DELIVERY_STREAM_ARN=arn:aws:firehose:eu-west-1:123456789012:deliverystream/telemetry kinesis-edge run
+  kinesis-edge run --config /etc/kinesis-edge/kinesis-edge.toml
+  kinesis-edge run --config kinesis-edge.toml --publish-interval 1 --log-format json";
+
 pub fn command() -> Command {
     Command::new("run")
         .about("Runs the connector")
         .long_about(
-            "Runs the connector until SIGTERM or SIGINT. Each parameter is a flag or the environment \
-             variable of the same name; a flag wins, and empty means unset. Credentials and endpoints of \
+            "Runs the connector until SIGTERM or SIGINT. Each parameter is a flag, the environment \
+             variable of the same name, or a line of the file that --config names; the first of these wins, and \
+             empty means unset. `kinesis-edge config` shows which values hold. Credentials and endpoints of \
              AWS come from where the AWS SDKs look for them: AWS_* variables, profiles, the container or \
              instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
              Exit status: 0 when everything was delivered and reported, 1 when something was left, \
              2 for a faulty configuration.",
         )
         .args(parameters::args())
+        .after_long_help(EXAMPLES)
 }
 
 pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {

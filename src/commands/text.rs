@@ -13,6 +13,8 @@ use serde_json::{Map, Value};
 pub struct Table {
     /// The heading first.
     rows: Vec<Vec<String>>,
+    /// Whether its numbers are counts, to be compared with those above and below.
+    counts: bool,
 }
 
 impl Table {
@@ -20,6 +22,15 @@ impl Table {
     pub fn new(heading: &[&str]) -> Self {
         Table {
             rows: vec![heading.iter().map(|&name| name.to_owned()).collect()],
+            counts: true,
+        }
+    }
+
+    /// The same where numbers are words like any other, and stand at the left.
+    pub fn of_words(heading: &[&str]) -> Self {
+        Table {
+            counts: false,
+            ..Table::new(heading)
         }
     }
 
@@ -42,7 +53,7 @@ impl Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, &width) in row.iter().zip(&widths) {
-                if is_number(cell) {
+                if self.counts && is_number(cell) {
                     line += &format!("{cell:>width$}  ");
                 } else {
                     line += &format!("{cell:<width$}  ");
