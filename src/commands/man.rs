@@ -1,7 +1,7 @@
 //! `kinesis-edge man`: the manual pages, one for each command.
 
-use std::io;
 use std::process::ExitCode;
+use std::{io, mem};
 
 use clap::{Arg, ArgMatches, Command};
 use clap_mangen::Man;
@@ -35,41 +35,49 @@ pub fn command() -> Command {
 }
 
 pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let mut program = without_help(command_line());
-    program.build();
-    let mut command = &program;
+    let mut command = program();
     for word in matches.get_many::<String>("command").into_iter().flatten() {
-        let Some(found) = command.find_subcommand(word) else {
-            let names: Vec<_> = command.get_subcommands().map(Command::get_name).collect();
-            eprintln!(
-                "kinesis-edge: {} has no command {}; there {}",
-                command.get_bin_name().unwrap_or_default(),
-                excerpt(word, SHOWN_CHARS),
-                match &names[..] {
-                    [] => "is none".to_owned(),
-                    names => format!("are {}", names.join(", ")),
-                }
-            );
-            return Ok(ExitCode::from(EXIT_CONFIGURATION));
-        };
-        command = found;
+        match command.find_subcommand_mut(word) {
+            Some(found) => command = mem::take(found),
+            None => {
+                eprintln!("{}", no_such(word, &command));
+                return Ok(ExitCode::from(EXIT_CONFIGURATION));
+            }
+        }
     }
     let page = page(command)?;
     to_stdout(|out| out.write_all(page.as_bytes()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Without the commands `help` that clap adds: they have no page.
-fn without_help(command: Command) -> Command {
-    command
-        .disable_help_subcommand(true)
-        .mut_subcommands(without_help)
+/// The command line without the commands `help` that clap adds, since they have no page.
+fn program() -> Command {
+    let mut program = command_line().disable_help_subcommand(true);
+    for command in program.get_subcommands_mut() {
+        *command = mem::take(command).disable_help_subcommand(true);
+    }
+    program.build();
+    program
 }
 
-fn page(command: &Command) -> io::Result<String> {
+fn no_such(word: &str, command: &Command) -> String {
+    let mut names = String::new();
+    for known in command.get_subcommands() {
+        names += " ";
+        names += known.get_name();
+    }
+    let shown = excerpt(word, SHOWN_CHARS);
+    let command = command.get_bin_name().unwrap_or_default();
+    match &*names {
+        "" => format!("kinesis-edge: {command} has no command {shown}, nor any other"),
+        names => format!("kinesis-edge: {command} has no command {shown}; there are:{names}"),
+    }
+}
+
+fn page(command: Command) -> io::Result<String> {
     let source = concat!("kinesis-edge ", env!("CARGO_PKG_VERSION"));
     let mut page = Vec::new();
-    Man::new(command.clone().version(env!("CARGO_PKG_VERSION")))
+    Man::new(command.version(env!("CARGO_PKG_VERSION")))
         .source(source)
         .render(&mut page)?;
     // All that follows a command's options are its examples.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
 use kinesis_edge::parameters;
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::text::{excerpt, to_stdout};
 use super::{EXIT_CONFIGURATION, report};
@@ -58,9 +58,8 @@ pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             resources.push(arn);
         }
     }
-    let policy = Policy::of(parameters.batches(), resources);
-    let text = serde_json::to_string_pretty(&policy)?;
-    to_stdout(|out| writeln!(out, "{text}"))?;
+    let policy = policy(parameters.batches(), &resources);
+    to_stdout(|out| writeln!(out, "{policy:#}"))?;
     if !parameters.batches() {
         eprintln!(
             "kinesis-edge: `queue drain` and `dead-letters replay` need firehose:PutRecordBatch as well; this policy is \
@@ -70,41 +69,22 @@ pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A policy document, with its fields in the order of Amazon's own.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Policy<'a> {
-    version: &'static str,
-    statement: [Statement<'a>; 1],
-}
-
-/// What is allowed.
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statement<'a> {
-    sid: &'static str,
-    effect: &'static str,
-    action: [&'static str; 1],
-    resource: Vec<&'a str>,
-}
-
-impl<'a> Policy<'a> {
-    fn of(batches: bool, resource: Vec<&'a str>) -> Self {
-        let action = if batches {
-            "firehose:PutRecordBatch"
-        } else {
-            "firehose:PutRecord"
-        };
-        Policy {
-            version: "2012-10-17",
-            statement: [Statement {
-                sid: "KinesisEdge",
-                effect: "Allow",
-                action: [action],
-                resource,
-            }],
-        }
-    }
+/// The policy that allows the calls, on these streams and on no others.
+fn policy(batches: bool, resources: &[&str]) -> Value {
+    let action = if batches {
+        "firehose:PutRecordBatch"
+    } else {
+        "firehose:PutRecord"
+    };
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "KinesisEdge",
+            "Effect": "Allow",
+            "Action": [action],
+            "Resource": resources,
+        }],
+    })
 }
 
 /// Checks an ARN whose stream's name may have wildcards in it. The rest of it may not: each part is

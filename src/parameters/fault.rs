@@ -108,9 +108,12 @@ pub struct Faults(pub Vec<Fault>);
 impl Faults {
     pub(super) fn in_table_order(mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| {
-            PARAMETERS
+            let row = PARAMETERS
                 .iter()
-                .position(|parameter| parameter.env == fault.parameter)
+                .position(|parameter| parameter.env == fault.parameter);
+            // The file's own are of no parameter, and stand in the order of its lines.
+            let line = fault.place.as_ref().map(|place| place.line);
+            (row, line.filter(|_| row.is_none()))
         });
         Faults(faults)
     }

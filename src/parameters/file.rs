@@ -82,7 +82,7 @@ impl fmt::Display for Place {
 pub(super) struct ConfigFile {
     /// Its values, in no order.
     entries: Vec<Entry>,
-    /// What is wrong with the file itself, in the order of its lines.
+    /// What is wrong with the file itself, in no order.
     pub faults: Vec<Fault>,
     /// Whether all of it could be read. Otherwise what is missing may stand where nobody could read it.
     pub is_whole: bool,
@@ -173,9 +173,6 @@ impl ConfigFile {
                 }
             }
         }
-        // The table above is sorted by name.
-        let line = |fault: &Fault| fault.place.as_ref().map(|place| place.line);
-        file.faults.sort_by_key(line);
         file
     }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::fault::Faults;
+use super::fault::{Fault, Faults};
 use super::file::{ConfigFile, Place};
 use super::read::{Lookup, NotText};
-use super::table::Parameter;
+use super::table::{PARAMETERS, Parameter};
 
 /// What tells one value: where it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,28 +71,35 @@ impl<'a> Sources<'a> {
         &self,
         read: impl FnOnce(Lookup<'_>) -> Result<T, Faults>,
     ) -> Result<T, Faults> {
-        let read = read(&|parameter| self.find(parameter).map(|(text, _)| text));
-        let (of_file, is_whole) = match &self.file {
-            Some(file) => (&file.faults[..], file.is_whole),
-            None => (&[][..], true),
+        let lookup = |parameter: &Parameter| self.find(parameter).map(|(text, _)| text);
+        let (read, faults) = match read(&lookup) {
+            Ok(read) => (Some(read), Vec::new()),
+            Err(faults) => (None, faults.0),
         };
-        let mut faults = match read {
-            Ok(read) if of_file.is_empty() => return Ok(read),
-            Ok(_) => Vec::new(),
-            Err(faults) => faults.0,
+        let faults = self.with_file(faults);
+        match read {
+            Some(read) if faults.is_empty() => Ok(read),
+            _ => Err(Faults::in_table_order(faults)),
+        }
+    }
+
+    /// Faults of values, with where these stand in the file, and the faults of the file itself.
+    fn with_file(&self, mut faults: Vec<Fault>) -> Vec<Fault> {
+        let Some(file) = &self.file else {
+            return faults;
         };
-        if !is_whole {
+        if !file.is_whole {
             faults.retain(|fault| !fault.is_missing());
         }
         for fault in &mut faults {
-            let parameter = super::PARAMETERS
+            let parameter = PARAMETERS
                 .iter()
                 .find(|parameter| parameter.env == fault.parameter);
             if let Some((_, Origin::File(place))) = parameter.and_then(|it| self.find(it)) {
                 fault.place = Some(place);
             }
         }
-        faults.extend_from_slice(of_file);
-        Err(Faults::in_table_order(faults))
+        faults.extend_from_slice(&file.faults);
+        faults
     }
 }

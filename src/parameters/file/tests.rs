@@ -1,5 +1,6 @@
 //! What is in a configuration file, and what is told of one that is wrong.
 
+use super::super::fault::Faults;
 use super::super::table;
 use super::*;
 
@@ -23,7 +24,7 @@ fn one(parameter: &Parameter, written: &str) -> Result<String, NotText> {
 
 /// The faults of a file, each with its line.
 fn faults(text: &str) -> Vec<(usize, String)> {
-    let faults = parse(text).faults;
+    let faults = Faults::in_table_order(parse(text).faults).0;
     let line = |fault: &Fault| fault.place.as_ref().expect("a place").line;
     faults
         .iter()
