@@ -1,12 +1,14 @@
 //! The subcommands, one file each. They put the library together and talk to the person at the
 //! terminal; what the connector does is in the library.
 
+#[cfg(feature = "pages")]
 mod completions;
 mod config;
 mod dead_letters;
 mod directory;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(feature = "pages")]
 mod man;
 mod policy;
 mod progress;
@@ -42,14 +44,17 @@ pub fn command_line() -> Command {
         .subcommand(run::command());
     #[cfg(feature = "local")]
     let command = command.subcommand(local::command());
-    command
+    let command = command
         .subcommand(send::command())
         .subcommand(queue::command())
         .subcommand(dead_letters::command())
         .subcommand(config::command())
-        .subcommand(policy::command())
+        .subcommand(policy::command());
+    #[cfg(feature = "pages")]
+    let command = command
         .subcommand(completions::command())
-        .subcommand(man::command())
+        .subcommand(man::command());
+    command
 }
 
 /// Runs the subcommand that was asked for.
@@ -63,7 +68,9 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("dead-letters", matches)) => dead_letters::execute(matches).await,
         Some(("config", matches)) => config::execute(matches),
         Some(("policy", matches)) => policy::execute(matches),
+        #[cfg(feature = "pages")]
         Some(("completions", matches)) => completions::execute(matches),
+        #[cfg(feature = "pages")]
         Some(("man", matches)) => man::execute(matches),
         _ => Err(anyhow::anyhow!("no such command; see --help")),
     }

@@ -262,8 +262,7 @@ fn not_a_parameter(name: &str, is_table: bool) -> String {
     });
     match near.min() {
         Some((0, meant)) => format!("{shown} is written {meant} here"),
-        // Of a short name everything is near.
-        Some((typos, meant)) if typos <= MAX_TYPOS.min(as_variable.len() / 3) => {
+        Some((typos, meant)) if typos <= MAX_TYPOS => {
             format!("there is no parameter {shown}; {meant} is the nearest")
         }
         _ if is_table => format!("{shown} is a table or a list, and the file has none"),
