@@ -30,6 +30,7 @@ pub mod destination;
 
 pub mod status;
 
+pub mod check;
 pub mod connector;
 pub mod telemetry;
 

@@ -62,6 +62,27 @@ impl From<SystemTime> for Utc {
     }
 }
 
+/// A moment as HTTP headers have it (RFC 9110 section 5.6.7), to the second.
+pub fn http_date(time: SystemTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    // 1970-01-01 was a Thursday.
+    let weekday = DAYS[(unix_ms(time) / 86_400_000 % 7) as usize];
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = Utc::from(time);
+    let month = MONTHS[(month as usize - 1) % 12];
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
+}
+
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Utc {
@@ -134,6 +155,18 @@ mod tests {
             }
         }
         assert!(year > 2400);
+    }
+
+    #[test]
+    fn http_has_a_form_of_its_own() {
+        for (seconds, expected) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (1_709_164_800, "Thu, 29 Feb 2024 00:00:00 GMT"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(http_date(time), expected);
+        }
     }
 
     #[test]

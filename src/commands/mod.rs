@@ -1,6 +1,7 @@
 //! The subcommands, one file each. They put the library together and talk to the person at the
 //! terminal; what the connector does is in the library.
 
+mod check;
 #[cfg(feature = "pages")]
 mod completions;
 mod config;
@@ -45,6 +46,7 @@ pub fn command_line() -> Command {
     #[cfg(feature = "local")]
     let command = command.subcommand(local::command());
     let command = command
+        .subcommand(check::command())
         .subcommand(send::command())
         .subcommand(queue::command())
         .subcommand(dead_letters::command())
@@ -63,6 +65,7 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("run", matches)) => run::execute(matches).await,
         #[cfg(feature = "local")]
         Some(("local", matches)) => local::execute(matches).await,
+        Some(("check", matches)) => check::execute(matches).await,
         Some(("send", matches)) => send::execute(matches).await,
         Some(("queue", matches)) => queue::execute(matches).await,
         Some(("dead-letters", matches)) => dead_letters::execute(matches).await,

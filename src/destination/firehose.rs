@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod carrier;
 mod credentials;
+mod probe;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -31,6 +32,7 @@ use answer::outcomes;
 pub use body::request_body;
 use carrier::Carrier;
 use credentials::{Expiry, Noting};
+pub use probe::{FoundCredentials, Greeting};
 
 use super::classify::is_retryable;
 use super::{CallError, Destination, Outcome, ServiceError};

@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-pub use firehose::{Firehose, FirehoseSettings, request_body};
+pub use firehose::{Firehose, FirehoseSettings, FoundCredentials, Greeting, request_body};
 
 use crate::arn::DeliveryStreamArn;
 use crate::json_text;

@@ -36,6 +36,11 @@ pub enum CallFault {
     NotRetryable,
     /// HTTP 400 `AccessDeniedException`; nothing committed.
     AccessDenied,
+    /// HTTP 400 `ExpiredTokenException`, before the content of the call is looked at; nothing committed.
+    ExpiredToken,
+    /// HTTP 403 `InvalidSignatureException`, likewise, with what the signature should have been made of,
+    /// as the service quotes it; nothing committed.
+    BadSignature,
 }
 
 /// What goes wrong on a stream. [`Faults::default`] is a stream on which nothing does.
@@ -75,6 +80,8 @@ struct Settings {
     all: Faults,
     /// Lets one stream fail beside healthy ones.
     own: HashMap<String, Faults>,
+    /// How far the endpoint's clock is ahead, in seconds.
+    clock_ahead_seconds: i64,
     /// How far each faulty stream has come, so that "every n-th" and the dice go on from call to
     /// call.
     progress: HashMap<String, Progress>,
@@ -121,7 +128,17 @@ impl FaultKnobs {
         settings.progress.remove(stream);
     }
 
-    /// Ends every fault on every stream. Calls that hang already go on hanging.
+    /// Puts the clock of the endpoint ahead by so many seconds, or behind: what its answers are dated.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        locked(&self.0).clock_ahead_seconds = seconds;
+    }
+
+    /// How far it is ahead, in seconds.
+    pub(super) fn clock_ahead(&self) -> i64 {
+        locked(&self.0).clock_ahead_seconds
+    }
+
+    /// Ends every fault on every stream, and sets the clock right. Calls that hang already go on hanging.
     pub fn clear(&self) {
         *locked(&self.0) = Settings::default();
     }
@@ -129,7 +146,9 @@ impl FaultKnobs {
     /// Decides about the next call of `stream`, which carries `records` records.
     pub(super) fn next(&self, stream: &str, records: usize) -> CallPlan {
         let mut settings = locked(&self.0);
-        let Settings { all, own, progress } = &mut *settings;
+        let Settings {
+            all, own, progress, ..
+        } = &mut *settings;
         let faults = *own.get(stream).unwrap_or(all);
         let progress = progress
             .entry(stream.to_owned())

@@ -6,12 +6,12 @@ use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::connection::{Answer, Told};
@@ -20,6 +20,7 @@ use super::journal::{Commit, Journal};
 use super::protocol::{self, Call, MAX_REQUEST_BYTES, Operation, RecordAnswer, RecordIds, Refusal};
 use super::storage::Storage;
 use super::{LocalError, random_id};
+use crate::utc::http_date;
 
 /// How much of a request is read, in bytes. Twice the limit, so that a request over it is still
 /// read, counted under its stream, and refused the way the service refuses it; beyond this the
@@ -102,7 +103,7 @@ impl Service {
     ) -> Result<Response<Answer>, Cut> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         match self.call(request).await {
-            Ok(reply) => Ok(response(
+            Ok(reply) => Ok(self.response(
                 StatusCode::OK,
                 None,
                 Answer::new(reply.body, reply.commit, told),
@@ -113,7 +114,7 @@ impl Service {
                     message = refusal.message,
                     "the Firehose endpoint refused a call"
                 );
-                Ok(response(
+                Ok(self.response(
                     refusal.status,
                     Some(refusal.code),
                     Answer::new(refusal.body(), None, told),
@@ -126,20 +127,25 @@ impl Service {
     async fn call(self: &Arc<Self>, request: Request<Incoming>) -> Result<Reply, Interrupt> {
         let operation = route(&request)?;
         require_authorization(&request)?;
+        let security_token = security_token(&request);
         let call = Call::parse(operation, &read(request).await?)?;
         self.journal.note_call(&call);
+        let plan = self.faults.next(&call.stream, call.records.len());
+        // As the service does: who calls is looked at first, what they want last.
+        require_identity(plan.fault, &security_token)?;
         call.check()?;
         self.require_stream(&call.stream)?;
 
-        let plan = self.faults.next(&call.stream, call.records.len());
         // A sleep of zero is not free: it lasts until the timer's next tick.
         if !plan.latency.is_zero() {
             tokio::time::sleep(plan.latency).await;
         }
         match plan.fault {
-            CallFault::None | CallFault::ShortAnswer | CallFault::ResetAfterCommit => {
-                self.accept(call, plan).await
-            }
+            CallFault::None
+            | CallFault::ShortAnswer
+            | CallFault::ResetAfterCommit
+            | CallFault::ExpiredToken
+            | CallFault::BadSignature => self.accept(call, plan).await,
             CallFault::ResetBeforeCommit => Err(Interrupt::Cut),
             CallFault::Hang => pending().await,
             CallFault::Garbage => Ok(Reply {
@@ -228,6 +234,42 @@ impl Service {
         .unwrap_or_else(|_| Err(Refusal::unavailable()))
     }
 
+    fn response(
+        &self,
+        status: StatusCode,
+        error: Option<&'static str>,
+        answer: Answer,
+    ) -> Response<Answer> {
+        let mut response = Response::new(answer);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        // SDKs quote it in their errors.
+        if let Ok(id) = HeaderValue::from_str(&random_id()) {
+            headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
+        }
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/x-amz-json-1.1"),
+        );
+        let ahead = self.faults.clock_ahead();
+        if ahead != 0 {
+            // Otherwise the HTTP library dates the answer.
+            let moved = Duration::from_secs(ahead.unsigned_abs());
+            let now = SystemTime::now();
+            let now = if ahead > 0 { now + moved } else { now - moved };
+            if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
+                headers.insert(DATE, date);
+            }
+        }
+        if let Some(code) = error {
+            headers.insert(
+                HeaderName::from_static("x-amzn-errortype"),
+                HeaderValue::from_static(code),
+            );
+        }
+        response
+    }
+
     fn require_stream(&self, stream: &str) -> Result<(), Refusal> {
         if self
             .streams
@@ -263,6 +305,33 @@ fn require_authorization(request: &Request<Incoming>) -> Result<(), Refusal> {
     ))
 }
 
+/// The session token that the call came with; empty where it came without.
+fn security_token(request: &Request<Incoming>) -> String {
+    let token = request.headers().get("x-amz-security-token");
+    let token = token.and_then(|token| token.to_str().ok());
+    token.unwrap_or_default().to_owned()
+}
+
+/// Refuses whoever calls, on command.
+fn require_identity(fault: CallFault, security_token: &str) -> Result<(), Refusal> {
+    match fault {
+        CallFault::ExpiredToken => Err(Refusal::bad_request(
+            "ExpiredTokenException",
+            "The security token included in the request is expired",
+        )),
+        CallFault::BadSignature => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "InvalidSignatureException",
+            format!(
+                "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key \
+                 and signing method. Consult the service documentation for details.\n\nThe Canonical String for this \
+                 request should have been\n'POST\n/\n\nx-amz-security-token:{security_token}\n'"
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 async fn read(request: Request<Incoming>) -> Result<Bytes, Interrupt> {
     match Limited::new(request.into_body(), MAX_READ_BYTES)
         .collect()
@@ -285,25 +354,4 @@ fn access_denied(call: &Call) -> Refusal {
         operation.name(),
     );
     Refusal::bad_request("AccessDeniedException", message)
-}
-
-fn response(status: StatusCode, error: Option<&'static str>, answer: Answer) -> Response<Answer> {
-    let mut response = Response::new(answer);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    // SDKs quote it in their errors.
-    if let Ok(id) = HeaderValue::from_str(&random_id()) {
-        headers.insert(HeaderName::from_static("x-amzn-requestid"), id);
-    }
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("application/x-amz-json-1.1"),
-    );
-    if let Some(code) = error {
-        headers.insert(
-            HeaderName::from_static("x-amzn-errortype"),
-            HeaderValue::from_static(code),
-        );
-    }
-    response
 }

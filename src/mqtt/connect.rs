@@ -101,6 +101,14 @@ async fn open(settings: &SessionSettings) -> Result<Box<dyn Io>, ConnectError> {
     let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
     // Acknowledgements are small and waited for: they must not wait for more to send.
     tcp.set_nodelay(true)?;
+    secure(settings, tcp).await
+}
+
+/// Puts TLS on a connection where it is asked for.
+pub(super) async fn secure(
+    settings: &SessionSettings,
+    tcp: TcpStream,
+) -> Result<Box<dyn Io>, ConnectError> {
     let Some(files) = &settings.tls else {
         return Ok(Box::new(tcp));
     };

@@ -8,6 +8,7 @@
 //! a new one, and a reconnect neither forgets subscriptions nor drops statuses under way.
 //!
 //! [`Session`] is polled by one task and owns its socket: no channel and no lock on the way in.
+//! [`Visit`] is for whoever wants to know what a session would meet.
 
 mod acks;
 mod connect;
@@ -15,6 +16,7 @@ mod error;
 mod frame;
 mod link;
 mod outbox;
+mod probe;
 mod rest;
 mod retry;
 mod session;
@@ -27,6 +29,7 @@ mod wire;
 pub use acks::AckToken;
 pub use error::ConnectError;
 pub use frame::Message;
+pub use probe::{CertificateFault, Unreachable, Visit, certificate_fault, reach};
 pub use session::{Event, Session};
 pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings, Will};
 pub use tls::{TlsError, TlsFiles, client_config};

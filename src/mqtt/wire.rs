@@ -272,6 +272,12 @@ pub(super) fn write_disconnect(out: &mut BytesMut) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// Ends the connection and the session with it (MQTT 5 section 3.14: reason code 0, session expiry
+/// interval 0). Nine bytes that never differ.
+pub(super) fn write_disconnect_for_good(out: &mut BytesMut) {
+    out.put_slice(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]);
+}
+
 /// How [`Packet::Disconnect`] reads when another client has taken our session (reason code 0x8e).
 pub(super) const SESSION_TAKEN_OVER: &str = "SessionTakenOver";
 

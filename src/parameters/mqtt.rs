@@ -32,6 +32,8 @@ pub struct MqttParameters {
     pub username: Option<String>,
     /// The password to log in with; never without a user, since MQTT 3.1.1 forbids it (section 3.1.2.9).
     pub password: Option<Secret>,
+    /// The file that the password was read from, where it was.
+    pub password_file: Option<PathBuf>,
     /// Authorities to check the broker's certificate against, instead of the operating system's. Only
     /// with `tls`; could be opened at start.
     pub ca_file: Option<PathBuf>,
@@ -101,6 +103,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
     });
     let username = username(reader, url.as_ref().ok());
     let password = password(reader, url.as_ref().ok(), &username);
+    let password_file = reader.text(&table::MQTT_PASSWORD_FILE);
     let files = files(reader, url.as_ref().ok());
     let (url, [ca_file, cert_file, key_file]) = (url?, files?);
     Ok(MqttParameters {
@@ -111,6 +114,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
         version: version?,
         username: username?,
         password: password?,
+        password_file: password_file?.map(PathBuf::from),
         ca_file,
         cert_file,
         key_file,

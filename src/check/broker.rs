@@ -1,0 +1,388 @@
+//! The broker's side: whether it is there, lets us in, and allows what the connector does. The visits are made under
+//! a client id of their own, derived from the connector's, and leave nothing behind.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::Limits;
+use super::client_id::{self, Under};
+use super::report::{Step, StepName, Steps};
+use crate::connector::session_settings;
+use crate::files::{Directory, DirectoryError};
+use crate::mqtt::{
+    CertificateFault, ConnectError, Protocol, ProtocolChoice, SessionSettings, Unreachable, Visit,
+    certificate_fault, reach,
+};
+use crate::parameters::Parameters;
+use crate::request::Topics;
+
+/// How long a message may take from us to the broker and back, before it is taken not to come.
+const BACK: Duration = Duration::from_secs(2);
+
+/// Looks at everything of the broker's side.
+pub(super) async fn look(parameters: &Parameters, steps: &Steps, limits: Limits) {
+    use StepName::{Broker, ClientId, Login, Publish, Subscribe};
+    let topics = Topics::new(&parameters.topic_prefix);
+    let settings = match session_settings(&parameters.mqtt, Vec::new()) {
+        Ok(settings) => settings,
+        Err(error) => {
+            steps.tell(Step::failed(
+                Broker,
+                error.to_string(),
+                "see the step `files`",
+            ));
+            return steps.skip(&[Login, Subscribe, Publish, ClientId], Broker);
+        }
+    };
+    let addresses = match limits.wait(reach(&settings)).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => {
+            steps.tell(unreachable(&settings, &error));
+            return steps.skip(&[Login, Subscribe, Publish, ClientId], Broker);
+        }
+        Err(silence) => {
+            let advice = "check the host and port in MQTT_URL, and what is on the way: a firewall, \
+                          or a port that speaks something else";
+            let message = format!("{}: {silence}", place(&settings));
+            steps.tell(Step::failed(Broker, message, advice));
+            return steps.skip(&[Login, Subscribe, Publish, ClientId], Broker);
+        }
+    };
+    let trusted = if settings.tls.is_some() {
+        ", and its certificate is trusted"
+    } else {
+        ""
+    };
+    steps.tell(Step::well(
+        Broker,
+        format!("{} answers{trusted}", place(&settings)),
+    ));
+
+    let visitor = visitor(&settings);
+    let mut visit = match limits.wait(Visit::begin(&visitor)).await {
+        Ok(Ok(visit)) => visit,
+        other => {
+            steps.tell(not_let_in(&settings, other.map(Result::err)));
+            return steps.skip(&[Subscribe, Publish, ClientId], Login);
+        }
+    };
+    let protocol = visit.protocol();
+    let who = match &settings.credentials {
+        Some(credentials) => format!("as user {:?}", credentials.username),
+        None => "without a user".to_owned(),
+    };
+    steps.tell(Step::well(
+        Login,
+        format!("let in {who}, with MQTT {protocol}"),
+    ));
+
+    steps.tell(subscribe(&mut visit, &topics.filters(), limits).await);
+    visit.end().await;
+    steps.tell(publish(parameters, &visitor, topics.status(), limits).await);
+    let under = Under {
+        addresses: &addresses,
+        held_here: held_here(parameters.queue_dir.as_deref()),
+    };
+    steps.tell(client_id::look(settings, under, limits).await);
+}
+
+/// Where the broker is, as it would stand in `MQTT_URL`, without the user.
+fn place(settings: &SessionSettings) -> String {
+    let scheme = if settings.tls.is_some() {
+        "mqtts"
+    } else {
+        "mqtt"
+    };
+    let host = &settings.host;
+    if host.contains(':') {
+        return format!("{scheme}://[{host}]:{}", settings.port);
+    }
+    format!("{scheme}://{host}:{}", settings.port)
+}
+
+/// The same broker for a short visit that leaves nothing behind.
+fn visitor(settings: &SessionSettings) -> SessionSettings {
+    SessionSettings {
+        client_id: format!("{}-check-{:08x}", settings.client_id, fastrand::u32(..)),
+        clean: true,
+        ..settings.clone()
+    }
+}
+
+/// Whether a process of this device holds the directory of the queue: a connector, most likely.
+fn held_here(queue_dir: Option<&Path>) -> bool {
+    let held = queue_dir.map(Directory::hold_existing);
+    matches!(held, Some(Err(DirectoryError::InUse { .. })))
+}
+
+fn unreachable(settings: &SessionSettings, error: &Unreachable) -> Step {
+    let advice = match error {
+        Unreachable::Name(_) => "check the host in MQTT_URL, and this device's DNS",
+        Unreachable::Tcp(_) => "is the broker running there? check the host and port in MQTT_URL",
+        Unreachable::Tls(error) => match certificate_fault(error) {
+            Some(fault) => about_certificate(fault),
+            None => "does the port in MQTT_URL speak TLS? mqtt:// is for one that does not",
+        },
+    };
+    Step::failed(
+        StepName::Broker,
+        format!("{}: {error}", place(settings)),
+        advice,
+    )
+}
+
+fn about_certificate(fault: CertificateFault) -> &'static str {
+    match fault {
+        CertificateFault::UnknownAuthority => {
+            "the broker's certificate is not signed by an authority that is trusted here: set MQTT_CA_FILE to the \
+             certificate of the one that signed it"
+        }
+        CertificateFault::OtherName => {
+            "the broker's certificate is for another name: put one of its names into MQTT_URL, or \
+             have one issued for this host"
+        }
+        CertificateFault::Expired => {
+            "the broker's certificate has expired: renew it there, or set this device's clock right"
+        }
+        CertificateFault::NotYetValid => {
+            "the broker's certificate is not valid yet: set this device's clock right"
+        }
+        CertificateFault::Ours => {
+            "the broker wants a certificate of this device that it trusts: check MQTT_CERT_FILE and MQTT_KEY_FILE"
+        }
+    }
+}
+
+/// Why the broker does not let us in; `Err` where it says nothing.
+fn not_let_in(settings: &SessionSettings, error: Result<Option<ConnectError>, String>) -> Step {
+    let error = match error {
+        Ok(Some(error)) => error,
+        Ok(None) => ConnectError::Closed,
+        Err(silence) => {
+            let advice = "does the port in MQTT_URL speak MQTT? mqtts:// is for one with TLS";
+            return Step::failed(StepName::Login, format!("the broker: {silence}"), advice);
+        }
+    };
+    let user = match &settings.credentials {
+        Some(credentials) => format!(
+            "the user {:?} (MQTT_USERNAME) and its password",
+            credentials.username
+        ),
+        None => "whether the broker wants a user: MQTT_USERNAME and MQTT_PASSWORD_FILE".to_owned(),
+    };
+    let id = &settings.client_id;
+    let advice = match &error {
+        ConnectError::Refused(reason) if reason.contains("Client") => format!(
+            "the broker takes other client ids: check MQTT_CLIENT_ID ({id:?}), and allow {id}-check-… to \
+             whoever runs this command"
+        ),
+        ConnectError::Refused(_) => format!(
+            "check {user}. Where a broker ties rights to client ids, it must let {id}-check-… in for this command"
+        ),
+        ConnectError::Busy(_) => "try again in a while".to_owned(),
+        ConnectError::UnsupportedVersion(_) => "set MQTT_VERSION=auto".to_owned(),
+        ConnectError::ClosedUnanswered => format!(
+            "does the port in MQTT_URL speak MQTT, without TLS if it is mqtt://? or check {user}"
+        ),
+        error => match certificate_fault(error) {
+            Some(fault) => about_certificate(fault).to_owned(),
+            None => "see the broker's log".to_owned(),
+        },
+    };
+    let message = match &error {
+        ConnectError::Refused(reason) => {
+            format!("the broker refuses the connection: {}", in_words(reason))
+        }
+        error => error.to_string(),
+    };
+    Step::failed(StepName::Login, message, advice)
+}
+
+/// A reason of the protocol as a person says it.
+fn in_words(reason: &str) -> String {
+    let words = [
+        ("BadUserNamePassword", "wrong user or password"),
+        (
+            "NotAuthorized",
+            "wrong user or password, or no right to connect",
+        ),
+        ("BadClientId", "the client id is not taken"),
+        ("ClientIdentifierNotValid", "the client id is not taken"),
+        ("Banned", "this client is banned"),
+    ];
+    let known = words.iter().find(|(code, _)| reason.starts_with(code));
+    known.map_or_else(
+        || reason.to_owned(),
+        |(_, words)| format!("{words} ({reason})"),
+    )
+}
+
+async fn subscribe(visit: &mut Visit, filters: &[String], limits: Limits) -> Step {
+    let name = StepName::Subscribe;
+    let all = filters.join(" and ");
+    let advice = "allow this user to read them at the broker (its access control list)";
+    let refused = match limits.wait(visit.subscribe(filters)).await {
+        Ok(Ok(refused)) => refused,
+        Ok(Err(error)) => {
+            let message = format!("asked for {all}, {error}");
+            return Step::failed(name, message, advice);
+        }
+        Err(silence) => {
+            return Step::failed(name, format!("{all}: {silence}"), "see the broker's log");
+        }
+    };
+    let refusals: Vec<String> = filters
+        .iter()
+        .zip(&refused)
+        .filter_map(|(filter, reason)| Some(format!("{filter} ({})", reason.as_ref()?)))
+        .collect();
+    if refusals.is_empty() {
+        return Step::well(
+            name,
+            format!("{all} are granted; whether messages follow, `kinesis-edge send` shows"),
+        );
+    }
+    Step::failed(
+        name,
+        format!("the broker refuses {}", refusals.join(" and ")),
+        advice,
+    )
+}
+
+/// What is known of the right to publish.
+enum Right {
+    /// There is one, and how that is known.
+    Allowed(&'static str),
+    /// There is none, as the broker shows.
+    Denied(String),
+    /// The broker has told neither.
+    Unclear,
+    /// It could not be asked.
+    Unasked(String),
+}
+
+async fn publish(
+    parameters: &Parameters,
+    visitor: &SessionSettings,
+    topic: &str,
+    limits: Limits,
+) -> Step {
+    let name = StepName::Publish;
+    let payload = harmless(parameters.connector_version.batches());
+    let asked = limits
+        .wait(right_to_publish(visitor, topic, &payload))
+        .await;
+    match asked.unwrap_or_else(Right::Unasked) {
+        Right::Allowed(how) => Step::well(name, format!("{topic} is allowed: {how}")),
+        Right::Denied(reason) => Step::failed(
+            name,
+            format!("the broker does not take statuses on {topic}: {reason}"),
+            "allow this user to write it at the broker (its access control list); otherwise apps never hear \
+             what became of their records",
+        ),
+        Right::Unclear => Step::skipped(
+            name,
+            format!(
+                "{topic} cannot be told: with MQTT 3.1.1 a broker drops what is not allowed without a word, and this user \
+                 does not see its own message; make sure that it may write it"
+            ),
+        ),
+        Right::Unasked(why) => {
+            Step::failed(name, format!("{topic}: {why}"), "see the broker's log")
+        }
+    }
+}
+
+/// A document that no app takes for a status of its own: without any; for apps of version 1, which expect one,
+/// under an id that none has given.
+fn harmless(batches: bool) -> Vec<u8> {
+    if batches {
+        return json!({"response": []}).to_string().into_bytes();
+    }
+    let id = format!("kinesis-edge-check-{:016x}", fastrand::u64(..));
+    let status = json!({"firehose_record_id": "", "status": "success"});
+    json!({"response": status, "id": id})
+        .to_string()
+        .into_bytes()
+}
+
+/// Publishes, and sees what the broker says to it, or whether it comes back. Where that tells nothing, it is asked
+/// in MQTT 5, which has words for it: rights do not depend on the version.
+async fn right_to_publish(visitor: &SessionSettings, topic: &str, payload: &[u8]) -> Right {
+    let right = ask(visitor, topic, payload).await;
+    if !matches!(right, Right::Unclear) {
+        return right;
+    }
+    let in_5 = SessionSettings {
+        protocol: ProtocolChoice::Only(Protocol::V5),
+        ..visitor.clone()
+    };
+    match ask(&in_5, topic, payload).await {
+        // Then it does not speak MQTT 5.
+        Right::Unasked(_) => Right::Unclear,
+        right => right,
+    }
+}
+
+async fn ask(visitor: &SessionSettings, topic: &str, payload: &[u8]) -> Right {
+    let unasked = |error: ConnectError| Right::Unasked(error.to_string());
+    let mut visit = match Visit::begin(visitor).await {
+        Ok(visit) => visit,
+        Err(error) => return unasked(error),
+    };
+    // The connector itself need not read it.
+    let reads = match visit.subscribe(&[topic.to_owned()]).await {
+        Ok(refused) => refused.iter().all(Option::is_none),
+        Err(_) => {
+            visit = match Visit::begin(visitor).await {
+                Ok(visit) => visit,
+                Err(error) => return unasked(error),
+            };
+            false
+        }
+    };
+    let right = match visit.publish(topic, payload).await {
+        Err(error) => return Right::Denied(format!("at a message there, {error}")),
+        Ok(Some(reason)) => Right::Denied(reason),
+        Ok(None) if reads && matches!(timeout(BACK, visit.until_back()).await, Ok(Ok(()))) => {
+            Right::Allowed("a message without a status came back")
+        }
+        Ok(None) if visit.protocol() == Protocol::V5 => {
+            Right::Allowed("the broker took a message without a status")
+        }
+        Ok(None) => Right::Unclear,
+    };
+    visit.end().await;
+    right
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_a_status_of_nobody() {
+        assert_eq!(harmless(true), br#"{"response":[]}"#);
+        let single: serde_json::Value = serde_json::from_slice(&harmless(false)).unwrap();
+        assert_eq!(single["response"]["status"], "success");
+        assert!(
+            single["id"]
+                .as_str()
+                .unwrap()
+                .starts_with("kinesis-edge-check-")
+        );
+    }
+
+    #[test]
+    fn reasons_are_said_in_words() {
+        let said = in_words("NotAuthorized: go away");
+        assert!(
+            said.contains("password") && said.contains("go away"),
+            "{said}"
+        );
+        assert_eq!(in_words("SomethingNew"), "SomethingNew");
+    }
+}

@@ -1,0 +1,95 @@
+//! `kinesis-edge check`: what would go wrong, before it does.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use kinesis_edge::check::{self, Step, StepName, Verdict};
+use kinesis_edge::parameters;
+
+use super::text::excerpt;
+
+/// The most characters of a message that are shown; the longest sentences of ours have half as many.
+const CHARACTERS: usize = 1000;
+
+pub fn command() -> Command {
+    Command::new("check")
+        .about("Says what would go wrong, before it does")
+        .long_about(
+            "Tries each thing that `run` needs with the same parameters: files, broker, rights, credentials, clock, endpoint, \
+             directories. A connector may run meanwhile; its connection to the broker is interrupted for a tenth of a \
+             second. It takes a few seconds, and half a minute where a connector runs.\n\n\
+             Each line is ✓ for what works, ✗ for what does not, with the cause and what to do, and – for what was not \
+             tried or cannot be told. Exit status: 0 where nothing failed, 1 otherwise, 2 for a faulty command line.",
+        )
+        .arg(
+            Arg::new("send")
+                .long("send")
+                .action(ArgAction::SetTrue)
+                .help("Put a test record into the default stream, too"),
+        )
+        .arg(
+            Arg::new("json")
+                .long("json")
+                .action(ArgAction::SetTrue)
+                .help("For programs: one JSON object per line"),
+        )
+        .args(parameters::args())
+}
+
+pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let (json, send) = (matches.get_flag("json"), matches.get_flag("send"));
+    let colours = io::stdout().is_terminal();
+    let mut written = Ok(());
+    let loaded = parameters::load(matches);
+    let well = check::run(loaded, send, |step| {
+        let line = if json {
+            step.to_json().to_string()
+        } else {
+            lines(step, colours)
+        };
+        // Each at once: the last one may take a while.
+        let mut out = io::stdout().lock();
+        let told = writeln!(out, "{line}").and_then(|()| out.flush());
+        written = std::mem::replace(&mut written, Ok(())).and(told);
+    })
+    .await;
+    match written {
+        // A reader that has seen enough, such as `head`, is no error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// A step as people read it.
+fn lines(step: &Step, colours: bool) -> String {
+    let (sign, colour) = match step.verdict {
+        Verdict::Well => ("✓", "32"),
+        Verdict::Failed => ("✗", "31"),
+        Verdict::Skipped => ("–", "2"),
+    };
+    let sign = if colours {
+        format!("\u{1b}[{colour}m{sign}\u{1b}[0m")
+    } else {
+        sign.to_owned()
+    };
+    let width = StepName::ALL
+        .map(|name| name.as_str().len())
+        .into_iter()
+        .max();
+    let (name, width) = (step.name.as_str(), width.unwrap_or_default());
+    let mut text = step.message.clone();
+    if let Some(advice) = &step.advice {
+        text = format!("{text}; {advice}");
+    }
+    let mut lines = format!("{sign} {name:<width$}  {}", excerpt(&text, CHARACTERS));
+    for detail in &step.details {
+        lines += &format!("\n    {}", excerpt(detail, CHARACTERS));
+    }
+    lines
+}

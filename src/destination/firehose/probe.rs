@@ -1,0 +1,249 @@
+//! Questions to AWS that send no record, for whoever wants to know beforehand what a call would meet:
+//! which credentials there are, whether the endpoint answers and what its clock shows, and whether it
+//! takes the credentials.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use aws_credential_types::credential_feature::AwsCredentialFeature;
+use aws_sdk_firehose::config::interceptors::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
+use aws_sdk_firehose::config::{
+    ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents,
+};
+use aws_sdk_firehose::error::BoxError;
+use aws_smithy_types::DateTime;
+use aws_smithy_types::date_time::Format;
+
+use super::{Firehose, call_error, made_up_credentials, no_credentials};
+use crate::arn::DeliveryStreamArn;
+use crate::destination::{CallError, ServiceError};
+
+/// What the service says of a call that it understood and whose content it does not take. It looks at
+/// the content only once it knows who calls.
+const CONTENT_REFUSED: [&str; 2] = ["InvalidArgumentException", "ValidationException"];
+
+/// Codes of the SDK's side: nothing was answered.
+const UNANSWERED: [&str; 3] = ["Timeout", "ConnectionError", "RequestNotSent"];
+
+/// An access key id is shown with this many characters of each end, if it is longer than both.
+const SHOWN_OF_KEY_ID: usize = 4;
+
+/// Credentials, without what is secret about them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundCredentials {
+    /// The link of the chain that has them, for a person.
+    pub source: &'static str,
+    /// The access key id, shortened.
+    pub access_key_id: String,
+    /// When they end; `None` where nobody says so.
+    pub expires: Option<SystemTime>,
+}
+
+/// What the endpoint of a region said without knowing who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Greeting {
+    /// The address that was asked: `https://firehose.REGION.amazonaws.com`, unless another one is configured.
+    pub url: String,
+    /// What its clock showed, to the second, and ours when that came.
+    pub clocks: Option<(SystemTime, SystemTime)>,
+}
+
+impl Firehose {
+    /// Looks for credentials, and says where they come from.
+    ///
+    /// # Errors
+    /// What a call would fail with for want of credentials.
+    pub async fn find_credentials(&self) -> Result<FoundCredentials, ServiceError> {
+        let Some(provider) = self.inner.sdk.credentials_provider() else {
+            return Err(ServiceError::new(
+                "NoCredentials",
+                "there is nothing that provides them",
+            ));
+        };
+        let found = provider.provide_credentials().await;
+        let found = found.map_err(|error| no_credentials(&error))?;
+        Ok(FoundCredentials {
+            source: source(&found),
+            access_key_id: shortened(found.access_key_id()),
+            expires: found.expiry(),
+        })
+    }
+
+    /// Asks the endpoint of a stream's region without a signature: what it answers is a refusal, and all
+    /// that counts is that it does.
+    ///
+    /// # Errors
+    /// What happened on the way, with the address that was asked, where that is known.
+    pub async fn greet(&self, stream: &DeliveryStreamArn) -> Result<Greeting, (String, CallError)> {
+        let watch = Watch::default();
+        let credentials = aws_sdk_firehose::config::Builder::default()
+            .credentials_provider(made_up_credentials());
+        let call = self
+            .client(stream.region())
+            .put_record_batch()
+            .delivery_stream_name(stream.stream_name())
+            .set_records(Some(Vec::new()))
+            .customize()
+            .config_override(credentials)
+            .interceptor(watch.clone())
+            .send();
+        let answer = self
+            .bounded(0, async { call.await.map_err(call_error) })
+            .await;
+        let seen = watch.seen();
+        match answer {
+            Err(error) if UNANSWERED.contains(&error.error.code.as_str()) => Err((seen.url, error)),
+            _ => Ok(seen),
+        }
+    }
+
+    /// Calls PutRecordBatch with an empty list of records, signed. The service refuses that for its
+    /// content, once it has taken signature and token.
+    ///
+    /// # Errors
+    /// Whatever else it answers, without what it quotes of the call.
+    pub async fn knock(&self, stream: &DeliveryStreamArn) -> Result<(), CallError> {
+        let call = self
+            .client(stream.region())
+            .put_record_batch()
+            .delivery_stream_name(stream.stream_name())
+            .set_records(Some(Vec::new()))
+            .send();
+        let answer = self
+            .bounded(0, async { call.await.map_err(call_error) })
+            .await;
+        match answer {
+            Err(refusal) if !CONTENT_REFUSED.contains(&refusal.error.code.as_str()) => {
+                Err(unquoted(refusal))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where a signature does not fit, the service goes on to quote what it was made of, session token
+/// included.
+fn unquoted(mut refusal: CallError) -> CallError {
+    let message = &refusal.error.message;
+    let end = message.find(['\n', '\r']).unwrap_or(message.len());
+    let end = message
+        .find("The Canonical String")
+        .map_or(end, |quote| quote.min(end));
+    refusal.error.message = message[..end].trim_end().to_owned();
+    refusal
+}
+
+/// The link of the SDK's chain, in the words of the README.
+fn source(credentials: &Credentials) -> &'static str {
+    use AwsCredentialFeature as From;
+    let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
+    // The last one is the outermost: a profile that assumes a role is a profile.
+    match features.and_then(|features| features.last()) {
+        Some(From::CredentialsEnvVars) => "the environment",
+        Some(From::CredentialsEnvVarsStsWebIdToken | From::CredentialsStsAssumeRoleWebId) => {
+            "a web identity token"
+        }
+        Some(
+            From::CredentialsProfile
+            | From::CredentialsProfileSourceProfile
+            | From::CredentialsProfileNamedProvider
+            | From::CredentialsProfileStsWebIdToken
+            | From::CredentialsProfileSso
+            | From::CredentialsProfileProcess
+            | From::CredentialsProfileLogin
+            | From::CredentialsProcess
+            | From::CredentialsSso
+            | From::CredentialsStsAssumeRole,
+        ) => "a profile",
+        Some(From::CredentialsHttp) => "the container or Greengrass",
+        Some(From::CredentialsImds) => "the instance",
+        _ => "the SDK's chain",
+    }
+}
+
+fn shortened(key_id: &str) -> String {
+    let characters: Vec<char> = key_id.chars().collect();
+    if characters.len() <= 3 * SHOWN_OF_KEY_ID {
+        return "…".to_owned();
+    }
+    let begin: String = characters[..SHOWN_OF_KEY_ID].iter().collect();
+    let end: String = characters[characters.len() - SHOWN_OF_KEY_ID..]
+        .iter()
+        .collect();
+    format!("{begin}…{end}")
+}
+
+/// Takes the signature off a call, and notes where it goes and when it was answered.
+#[derive(Debug, Clone, Default)]
+struct Watch(Arc<Mutex<Greeting>>);
+
+impl Watch {
+    fn seen(&self) -> Greeting {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl Intercept for Watch {
+    fn name(&self) -> &'static str {
+        "Watch"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        request.headers_mut().remove("authorization");
+        let url = request.uri().trim_end_matches('/').to_owned();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).url = url;
+        Ok(())
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let date = context.response().headers().get("date");
+        let theirs = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
+        let theirs = theirs.and_then(|date| SystemTime::try_from(date).ok());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clocks =
+            theirs.map(|theirs| (theirs, SystemTime::now()));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_key_id_the_ends_are_shown_and_of_a_short_one_nothing() {
+        assert_eq!(shortened("AKIAABCDEFGHIJKLMNOP"), "AKIA…MNOP");
+        assert_eq!(shortened("made-up"), "…");
+        assert_eq!(shortened(""), "…");
+    }
+
+    #[test]
+    fn what_the_service_quotes_of_a_call_is_left_out() {
+        let refusal = |message: &str| CallError {
+            retryable: true,
+            error: ServiceError::new("InvalidSignatureException", message),
+        };
+        for quoting in [
+            "It does not match.\n\nThe Canonical String was\nx-amz-security-token:hidden",
+            "It does not match. The Canonical String was x-amz-security-token:hidden",
+        ] {
+            assert_eq!(unquoted(refusal(quoting)), refusal("It does not match."));
+        }
+        assert_eq!(unquoted(refusal("It is ü.")), refusal("It is ü."));
+    }
+}
