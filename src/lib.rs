@@ -30,9 +30,10 @@ pub mod destination;
 
 pub mod status;
 
-pub mod check;
 pub mod connector;
 pub mod telemetry;
+
+pub mod check;
 
 #[cfg(feature = "local")]
 pub mod local;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Limits;
-use super::connections::{Connections, to_broker};
+use super::connections::{Connections, are_listed, to_broker};
 use super::report::{Step, StepName};
 use crate::mqtt::{ConnectError, SessionSettings, Visit};
 
@@ -110,16 +110,21 @@ async fn watch(id: &str, back: &Connections, addresses: &[SocketAddr], limits: L
 
 /// The client is not to be seen on this device.
 fn elsewhere(id: &str, held_here: bool) -> Step {
-    if held_here {
+    if held_here && !are_listed() {
         let message = format!(
-            "a client is connected as {id}: the connector that holds QUEUE_DIR on this device, most likely. Its connection \
-             cannot be seen from here, so whether there is another one cannot be told while it runs"
+            "a client is connected as {id}: the connector that holds QUEUE_DIR on this device, most likely. The \
+             system does not list connections here, so whether it is another one cannot be told while that runs"
         );
         return Step::skipped(StepName::ClientId, message);
     }
+    let though = if held_here {
+        ", though a connector here holds QUEUE_DIR"
+    } else {
+        ""
+    };
     let message = format!(
         "another client is connected as {id}: it took the session back, and no connection of this device shows \
-         that it is here"
+         that it is here{though}"
     );
     Step::failed(StepName::ClientId, message, advice())
 }

@@ -9,17 +9,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The port that HTTPS has too: there the address must be the broker's as well.
 const HTTPS: u16 = 443;
 
+/// Where the kernel lists them, by the version of IP.
+const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+
 /// State of a connection that is up (`TCP_ESTABLISHED`).
 const ESTABLISHED: &str = "01";
 
 /// Connections to a broker, by the inodes of their sockets: these are never the same for two at a time.
 pub(super) type Connections = HashSet<u64>;
 
+/// Whether there is a list: what is not in one that is not there may be on this device all the same.
+pub(super) fn are_listed() -> bool {
+    fs::read_to_string(LISTS[0]).is_ok()
+}
+
 /// Connections of this device to a broker at these addresses, those of this process left out. Names in the
 /// DNS lead to more addresses than one answer has, so the port counts alone where it is nobody else's.
 pub(super) fn to_broker(addresses: &[SocketAddr]) -> Connections {
     let own = own_sockets();
-    ["/proc/net/tcp", "/proc/net/tcp6"]
+    LISTS
         .iter()
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|list| read(&list, addresses))

@@ -593,3 +593,43 @@ async fn the_real_sdk_reads_answers_and_errors() {
     // Only the calls that went through and the one whose connection died after the commit.
     assert_eq!(data(&endpoint, "s"), ["a", "b", "c", "a", "b"]);
 }
+
+#[tokio::test]
+async fn who_calls_is_looked_at_before_what_they_want() {
+    let endpoint = endpoint().await;
+    let empty = batch("s", &[]);
+    for (call, expected) in [
+        (CallFault::ExpiredToken, (400, "ExpiredTokenException")),
+        (CallFault::BadSignature, (403, "InvalidSignatureException")),
+        (CallFault::AccessDenied, (400, "InvalidArgumentException")),
+    ] {
+        endpoint.faults().set_all(every_call(call));
+        let (status, code) = refused(&endpoint, BATCH, &empty).await;
+        assert_eq!((status, code.as_str()), expected);
+    }
+    endpoint
+        .faults()
+        .set_all(every_call(CallFault::ExpiredToken));
+    let (_, code) = refused(&endpoint, BATCH, &batch("s", &["data"])).await;
+    assert_eq!(code, "ExpiredTokenException");
+    assert!(data(&endpoint, "s").is_empty());
+}
+
+#[tokio::test]
+async fn its_clock_can_be_set() {
+    let endpoint = endpoint().await;
+    let year = async || {
+        let (_, head, _) = ask(&endpoint, BATCH, &batch("s", &["data"])).await;
+        let date = head.lines().find_map(|line| line.strip_prefix("date: "));
+        let date = date.expect("answers are dated");
+        date.split(' ').nth(3).unwrap().parse::<i32>().unwrap()
+    };
+    let now = year().await;
+    let three_years_and_a_half = 1278 * 86_400;
+    endpoint.faults().set_clock_ahead(three_years_and_a_half);
+    assert!(year().await > now + 2);
+    endpoint.faults().set_clock_ahead(-three_years_and_a_half);
+    assert!(year().await < now - 2);
+    endpoint.faults().clear();
+    assert!(year().await <= now + 1);
+}
