@@ -103,9 +103,9 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
     });
     let username = username(reader, url.as_ref().ok());
     let password = password(reader, url.as_ref().ok(), &username);
-    let password_file = reader.text(&table::MQTT_PASSWORD_FILE);
     let files = files(reader, url.as_ref().ok());
     let (url, [ca_file, cert_file, key_file]) = (url?, files?);
+    let (password, password_file) = password?;
     Ok(MqttParameters {
         host: url.host,
         port: url.port,
@@ -113,8 +113,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
         client_id: client_id?,
         version: version?,
         username: username?,
-        password: password?,
-        password_file: password_file?.map(PathBuf::from),
+        password,
+        password_file,
         ca_file,
         cert_file,
         key_file,
@@ -136,12 +136,12 @@ fn username(reader: &mut Reader<'_>, url: Option<&MqttUrl>) -> Result<Option<Str
 }
 
 /// `MQTT_PASSWORD`, what `MQTT_PASSWORD_FILE` holds, or the password in the URL; several only if they
-/// agree, and none of them without a user.
+/// agree, and none of them without a user. The file, too, where that has it.
 fn password(
     reader: &mut Reader<'_>,
     url: Option<&MqttUrl>,
     username: &Result<Option<String>, Noted>,
-) -> Result<Option<Secret>, Noted> {
+) -> Result<(Option<Secret>, Option<PathBuf>), Noted> {
     let given = reader.optional(&table::MQTT_PASSWORD, checked_password);
     let file = reader.text(&table::MQTT_PASSWORD_FILE);
     // The file's name, because that is what a fault about it shows.
@@ -177,7 +177,8 @@ fn password(
         };
         return Err(reader.fault(parameter, shown.as_deref(), problem));
     }
-    Ok(given.or(in_url).map(Secret::new))
+    // Nothing but the file's name is shown of a password.
+    Ok((given.or(in_url).map(Secret::new), shown.map(PathBuf::from)))
 }
 
 fn checked_password(password: &str) -> Result<String, String> {

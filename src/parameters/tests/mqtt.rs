@@ -221,7 +221,9 @@ fn a_password_given_twice_or_to_nobody() {
     let files = tempfile::tempdir().unwrap();
     let file = write(files.path(), "password", b"hunter2\n");
     let user = ("MQTT_USERNAME", "me");
-    let by_file = with(&[user, ("MQTT_PASSWORD_FILE", &file)]).unwrap();
+    let mut by_file = with(&[user, ("MQTT_PASSWORD_FILE", &file)]).unwrap();
+    let named = by_file.mqtt.password_file.take();
+    assert_eq!(named, Some(PathBuf::from(&file)));
     let by_value = with(&[user, ("MQTT_PASSWORD", SECRET)]).unwrap();
     let by_url = with(&[("MQTT_URL", "mqtt://me:hunter2@127.0.0.1")]).unwrap();
     let split = with(&[user, ("MQTT_URL", "mqtt://:hunter2@127.0.0.1")]).unwrap();
