@@ -1,0 +1,154 @@
+//! What can be wrong with credentials, the clock, the endpoint and the stream.
+
+use kinesis_edge::local::{CallFault, Faults};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::common::{STREAM, free_port, lines, stream_arn};
+use crate::site::{ID, NO_SEND, Site};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn expired_credentials_are_named() {
+    let site = Site::new().await;
+    site.endpoint.faults().set_all(Faults {
+        call: CallFault::ExpiredToken,
+        ..Faults::default()
+    });
+    let report = site.check(&["--send"]).await;
+    report
+        .is(&[("access", "failed"), ("send", "skipped")])
+        .says(
+            "access",
+            &["ExpiredTokenException", "have expired", "renew"],
+        );
+}
+
+/// A provider as a container or Greengrass has one, whose credentials end at this time.
+async fn provider(expiration: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/credentials", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let body = format!(
+                r#"{{"AccessKeyId": "ASIAABCDEFGHIJKLMNOP", "SecretAccessKey": "hidden-secret",
+                    "Token": "hidden-token", "Expiration": "{expiration}"}}"#
+            );
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            let _ = socket.write_all(answer.as_bytes()).await;
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_credentials_come_from_and_when_they_end_is_told() {
+    let mut site = Site::new().await;
+    site.variables.remove("AWS_ACCESS_KEY_ID");
+    site.variables.remove("AWS_SECRET_ACCESS_KEY");
+    let report = site.check(&[]).await;
+    let none = [NO_SEND, ("credentials", "failed"), ("access", "skipped")];
+    report.is(&none).says(
+        "credentials",
+        &["no AWS credentials found", "AWS_ACCESS_KEY_ID"],
+    );
+
+    let url = provider("2099-01-01T00:00:00Z").await;
+    site.set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    let report = site.check(&[]).await;
+    report.is(&[NO_SEND]).says(
+        "credentials",
+        &[
+            "container or Greengrass",
+            "ASIA…MNOP",
+            "2099-01-01T00:00:00",
+        ],
+    );
+
+    let url = provider("2020-01-01T00:00:00Z").await;
+    site.set("AWS_CONTAINER_CREDENTIALS_FULL_URI", url);
+    let report = site.check(&[]).await;
+    report
+        .is(&none)
+        .says("credentials", &["expired at 2020-01-01T00:00:00", "renew"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_wrong_is_named() {
+    let site = Site::new().await;
+    for (ahead, result, words) in [
+        (1000, "failed", "behind that of AWS"),
+        (-1000, "failed", "ahead of that of AWS"),
+        (150, "ok", "behind that of AWS"),
+    ] {
+        site.endpoint.faults().set_clock_ahead(ahead);
+        let report = site.check(&[]).await;
+        report
+            .is(&[NO_SEND, ("clock", result)])
+            .says("clock", &[words]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_that_is_not_there_is_named() {
+    let mut site = Site::new().await;
+    let gone = format!("http://127.0.0.1:{}", free_port());
+    site.set("AWS_ENDPOINT_URL", &*gone);
+    let report = site.check(&[]).await;
+    report
+        .is(&[
+            NO_SEND,
+            ("endpoint", "failed"),
+            ("clock", "skipped"),
+            ("access", "skipped"),
+        ])
+        .says("endpoint", &[&gone, "refused", "AWS_ENDPOINT_URL"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_not_there_or_not_allowed_is_named() {
+    let mut site = Site::new().await;
+    site.set("DEFAULT_DELIVERY_STREAM_ARN", stream_arn("missing"));
+    let report = site.check(&["--send"]).await;
+    report.is(&[("send", "failed")]).says(
+        "send",
+        &["ResourceNotFoundException", "create the stream", "missing"],
+    );
+
+    site.set("DEFAULT_DELIVERY_STREAM_ARN", STREAM);
+    site.endpoint.faults().set_all(Faults {
+        call: CallFault::AccessDenied,
+        ..Faults::default()
+    });
+    let report = site.check(&["--send"]).await;
+    report.is(&[("send", "failed")]).says(
+        "send",
+        &[
+            "AccessDeniedException",
+            "allow firehose:PutRecordBatch",
+            STREAM,
+        ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_test_record_is_as_other_records_are() {
+    let mut site = Site::new().await;
+    site.set("RECORD_ENVELOPE", "true");
+    site.set("RECORD_AGGREGATION", "delimited");
+    site.set("RECORD_COMPRESSION", "gzip");
+    site.check(&["--send"]).await.is(&[]);
+    let sent = site.endpoint.accepted("test");
+    let found = lines("gzip", &sent[0].data);
+    assert_eq!(found.len(), 1);
+    let envelope: Value = serde_json::from_slice(&found[0]).unwrap();
+    assert_eq!(envelope["id"], "kinesis-edge-check");
+    assert!(envelope["sequence"].as_str().unwrap().starts_with(ID));
+    let told: Value = serde_json::from_str(envelope["data"].as_str().unwrap()).unwrap();
+    assert!(told["kinesis_edge_check"]["sent"].is_string());
+}

@@ -1,0 +1,241 @@
+//! What can be wrong with the broker, the way to it, and the rights there.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use crate::common::{Mosquitto, MosquittoOptions, free_port};
+use crate::site::{NO_BROKER, NO_SEND, Site, with_password};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_port_is_named() {
+    let mut site = Site::new().await;
+    let port = free_port();
+    site.set("MQTT_URL", format!("mqtt://127.0.0.1:{port}"));
+    let report = site.check(&[]).await;
+    report
+        .is(&NO_BROKER)
+        .says("broker", &["refused", &port.to_string(), "MQTT_URL"]);
+    site.set("MQTT_URL", "mqtt://no-such-host.invalid");
+    let report = site.check(&[]).await;
+    report.is(&NO_BROKER).says(
+        "broker",
+        &["cannot be resolved", "no-such-host.invalid", "DNS"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_password_is_named() {
+    let mut site = Site::with_broker(with_password(&[], &[])).await;
+    site.set("MQTT_USERNAME", "edge");
+    site.set("MQTT_PASSWORD", "the wrong one");
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        let report = site.check(&[]).await;
+        report
+            .is(&[
+                NO_SEND,
+                ("login", "failed"),
+                ("subscribe", "skipped"),
+                ("publish", "skipped"),
+                ("client-id", "skipped"),
+            ])
+            .says(
+                "login",
+                &["wrong user or password", "edge", "MQTT_USERNAME"],
+            );
+    }
+    site.set("MQTT_PASSWORD", "the right one");
+    let report = site.check(&[]).await;
+    report.is(&[NO_SEND]).says("login", &["edge"]);
+}
+
+/// A mosquitto that refuses every subscription and takes whatever is published.
+fn without_subscriptions() -> Mosquitto {
+    let plugin = fs::read_dir("/usr/lib")
+        .expect("there are libraries")
+        .filter_map(|entry| Some(entry.ok()?.path().join("mosquitto_dynamic_security.so")))
+        .chain([PathBuf::from("/usr/lib/mosquitto_dynamic_security.so")])
+        .find(|path| path.exists())
+        .expect("mosquitto brings its plugin along");
+    let folder = tempfile::tempdir().unwrap();
+    let rights = r#"{"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true,
+        "subscribe": false, "unsubscribe": true}, "clients": [], "groups": [], "roles": []}"#;
+    fs::write(folder.path().join("rights.json"), rights).unwrap();
+    let lines = [
+        "listener {port} 127.0.0.1",
+        "allow_anonymous true",
+        &format!("plugin {}", plugin.display()),
+        "plugin_opt_config_file {dir}/rights.json",
+    ];
+    Mosquitto::start_in(
+        folder,
+        MosquittoOptions {
+            own_listener: true,
+            lines: lines.map(str::to_owned).to_vec(),
+            ..MosquittoOptions::default()
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_subscribe_is_named() {
+    let mut site = Site::with_broker(without_subscriptions()).await;
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        let report = site.check(&[]).await;
+        report
+            .is(&[NO_SEND, ("subscribe", "failed")])
+            .says(
+                "subscribe",
+                &[
+                    "kinesisfirehose/message (",
+                    "kinesisfirehose/message/binary/# (",
+                    "allow",
+                ],
+            )
+            .says("publish", &["took a message"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_publish_is_named_with_either_version() {
+    let rights = "user edge\ntopic read kinesisfirehose/message/#\n";
+    let broker = with_password(&["acl_file {dir}/rights"], &[("rights", rights)]);
+    let mut site = Site::with_broker(broker).await;
+    site.set("MQTT_USERNAME", "edge");
+    site.set("MQTT_PASSWORD", "the right one");
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        let report = site.check(&[]).await;
+        report.is(&[NO_SEND, ("publish", "failed")]).says(
+            "publish",
+            &["kinesisfirehose/message/status", "NotAuthorized", "allow"],
+        );
+    }
+}
+
+/// A broker of MQTT 3.1.1 that grants everything and passes nothing on.
+async fn that_passes_nothing_on() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut packet = [0; 4096];
+                loop {
+                    // One packet at a time is asked and waited for.
+                    let Ok(bytes @ 1..) = socket.read(&mut packet).await else {
+                        return;
+                    };
+                    let answer = match packet[0] >> 4 {
+                        1 if packet[8] == 4 => vec![0x20, 2, 0, 0],
+                        1 => vec![0x20, 2, 0, 1],
+                        3 => {
+                            let topic = usize::from(packet[3]);
+                            vec![0x40, 2, packet[4 + topic], packet[5 + topic]]
+                        }
+                        8 => {
+                            let filters = if bytes > 60 { 2 } else { 1 };
+                            let mut answer = vec![0x90, 2 + filters, packet[2], packet[3]];
+                            answer.resize(answer.len() + usize::from(filters), 1);
+                            answer
+                        }
+                        _ => continue,
+                    };
+                    if socket.write_all(&answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_broker_does_not_tell_is_not_guessed() {
+    let mut site = Site::new().await;
+    let port = that_passes_nothing_on().await;
+    site.set("MQTT_URL", format!("mqtt://127.0.0.1:{port}"));
+    let report = site.check(&[]).await;
+    report
+        .is(&[NO_SEND, ("publish", "skipped")])
+        .says("publish", &["cannot be told", "3.1.1"]);
+}
+
+/// Mosquitto with TLS under certificates of ours; the files are in its folder.
+fn with_tls(hosts: &[&str], expired: bool) -> Mosquitto {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = |name: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        fs::write(folder.path().join(name), pem).unwrap();
+        Issuer::new(params, key)
+    };
+    authority("other-ca.pem");
+    let issuer = authority("ca.pem");
+    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+    let mut params = CertificateParams::new(hosts).unwrap();
+    if expired {
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    fs::write(folder.path().join("broker.pem"), certificate.pem()).unwrap();
+    fs::write(folder.path().join("broker.key"), key.serialize_pem()).unwrap();
+    let lines = [
+        "listener {port} 127.0.0.1",
+        "allow_anonymous true",
+        "cafile {dir}/ca.pem",
+        "certfile {dir}/broker.pem",
+        "keyfile {dir}/broker.key",
+    ];
+    Mosquitto::start_in(
+        folder,
+        MosquittoOptions {
+            own_listener: true,
+            lines: lines.map(str::to_owned).to_vec(),
+            ..MosquittoOptions::default()
+        },
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_that_do_not_fit_are_named() {
+    for (hosts, expired, ca, words) in [
+        (["127.0.0.1"], false, "ca.pem", None),
+        (
+            ["127.0.0.1"],
+            false,
+            "other-ca.pem",
+            Some("set MQTT_CA_FILE"),
+        ),
+        (
+            ["elsewhere.example"],
+            false,
+            "ca.pem",
+            Some("is for another name"),
+        ),
+        (["127.0.0.1"], true, "ca.pem", Some("has expired")),
+    ] {
+        let mut site = Site::with_broker(with_tls(&hosts, expired)).await;
+        let url = format!("mqtts://127.0.0.1:{}", site.broker.port);
+        let ca = site.broker.folder().join(ca).display().to_string();
+        site.set("MQTT_URL", url);
+        site.set("MQTT_CA_FILE", ca);
+        let report = site.check(&[]).await;
+        match words {
+            Some(words) => report.is(&NO_BROKER).says("broker", &[words]),
+            None => report.is(&[NO_SEND]).says("broker", &["is trusted"]),
+        };
+    }
+}
