@@ -329,6 +329,35 @@ mod tests {
     }
 
     #[test]
+    fn who_has_no_use_for_batches_need_not_be_allowed_them() {
+        for (variable, value, well) in [
+            ("CONNECTOR_VERSION", "1", true),
+            ("PUBLISH_INTERVAL", "0", true),
+            ("CONNECTOR_VERSION", "5", false),
+        ] {
+            let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
+            let parameters = crate::parameters::parse(&|parameter| match parameter.env {
+                "DEFAULT_DELIVERY_STREAM_ARN" => Some(Ok(arn.to_owned())),
+                name => (name == variable).then(|| Ok(value.to_owned())),
+            })
+            .unwrap();
+            let refusal = || CallError {
+                retryable: false,
+                error: ServiceError::new("AccessDeniedException", "not authorized"),
+            };
+            let step = access(Ok(Err(refusal())), &parameters);
+            assert_eq!(step.is_well(), well, "{step:?}");
+            let action = if well {
+                "firehose:PutRecord on"
+            } else {
+                "firehose:PutRecordBatch on"
+            };
+            let advice = what_to_do(&refusal().error, &parameters);
+            assert!(advice.contains(action), "{advice}");
+        }
+    }
+
+    #[test]
     fn credentials_that_are_over_are_named() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let until = |expires| {

@@ -431,6 +431,20 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_session_ends_with_the_goodbye_that_says_so() {
+        let mut ours = BytesMut::new();
+        write_disconnect_for_good(&mut ours);
+        let Ok(v5::Packet::Disconnect(read)) = v5::Packet::read(&mut ours, None) else {
+            panic!("it is no DISCONNECT");
+        };
+        assert_eq!(
+            read.reason_code,
+            v5::DisconnectReasonCode::NormalDisconnection
+        );
+        assert_eq!(read.properties.unwrap().session_expiry_interval, Some(0));
+    }
+
+    #[test]
     fn a_broker_that_knows_only_311_is_recognised() {
         for code in [0u8, 1] {
             let answer = BytesMut::from(&[0x20, 2, 0, code][..]);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::common::{STREAM, free_port, lines, stream_arn};
+use crate::common::{App, STREAM, eventually, free_port, lines, stream_arn};
 use crate::site::{ID, NO_SEND, Site};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,6 +134,27 @@ async fn a_stream_that_is_not_there_or_not_allowed_is_named() {
             STREAM,
         ],
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn version_1_is_checked_as_what_it_is() {
+    let mut site = Site::new().await;
+    site.set("CONNECTOR_VERSION", "1");
+    let app = App::connect(site.broker.port).await;
+    site.check(&["--send"]).await.is(&[]);
+    assert_eq!(site.endpoint.accepted("test").len(), 1);
+    // A status in the shape of that version, of a request that nobody made.
+    eventually("the app saw it", || app.count() == 1).await;
+    let status = &app.statuses()[0];
+    assert!(status.id().starts_with("kinesis-edge-check-") && status.is_success());
+    site.endpoint.faults().set_all(Faults {
+        call: CallFault::AccessDenied,
+        ..Faults::default()
+    });
+    let report = site.check(&["--send"]).await;
+    report
+        .is(&[("send", "failed")])
+        .says("send", &["allow firehose:PutRecord on"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
