@@ -1,7 +1,6 @@
 //! The broker's side: whether it is there, lets us in, and allows what the connector does. The visits are made under
 //! a client id of their own, derived from the connector's, and leave nothing behind.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,7 +10,6 @@ use super::Limits;
 use super::client_id::{self, Under};
 use super::report::{Step, StepName, Steps};
 use crate::connector::session_settings;
-use crate::files::{Directory, DirectoryError};
 use crate::mqtt::{
     CertificateFault, ConnectError, Protocol, ProtocolChoice, SessionSettings, Unreachable, Visit,
     certificate_fault, reach,
@@ -22,8 +20,8 @@ use crate::request::Topics;
 /// How long a message may take from us to the broker and back, before it is taken not to come.
 const BACK: Duration = Duration::from_secs(2);
 
-/// Looks at everything of the broker's side.
-pub(super) async fn look(parameters: &Parameters, steps: &Steps, limits: Limits) {
+/// Looks at everything of the broker's side. `held_here` says whether a process of this device holds `QUEUE_DIR`.
+pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps, limits: Limits) {
     use StepName::{Broker, ClientId, Login, Publish, Subscribe};
     let topics = Topics::new(&parameters.topic_prefix);
     let settings = match session_settings(&parameters.mqtt, Vec::new()) {
@@ -84,7 +82,7 @@ pub(super) async fn look(parameters: &Parameters, steps: &Steps, limits: Limits)
     steps.tell(publish(parameters, &visitor, topics.status(), limits).await);
     let under = Under {
         addresses: &addresses,
-        held_here: held_here(parameters.queue_dir.as_deref()),
+        held_here,
     };
     steps.tell(client_id::look(settings, under, limits).await);
 }
@@ -110,12 +108,6 @@ fn visitor(settings: &SessionSettings) -> SessionSettings {
         clean: true,
         ..settings.clone()
     }
-}
-
-/// Whether a process of this device holds the directory of the queue: a connector, most likely.
-fn held_here(queue_dir: Option<&Path>) -> bool {
-    let held = queue_dir.map(Directory::hold_existing);
-    matches!(held, Some(Err(DirectoryError::InUse { .. })))
 }
 
 fn unreachable(settings: &SessionSettings, error: &Unreachable) -> Step {

@@ -27,6 +27,10 @@ const QUIET: Duration = Duration::from_secs(5);
 /// nothing is missed in between.
 const GLANCE: Duration = Duration::from_millis(250);
 
+/// How long it is waited before the list is taken for that client: whoever else connected in the same moment, to
+/// publish something and go, is gone by then.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// What is kept of all the time to say what was seen.
 const RESERVE: Duration = Duration::from_millis(200);
 
@@ -85,15 +89,18 @@ fn is_take_over(ended: &ConnectError) -> bool {
 /// The client is on this device. Whether it is left in peace.
 async fn watch(id: &str, back: &Connections, addresses: &[SocketAddr], limits: Limits) -> Step {
     let start = Instant::now();
-    while limits.left() > RESERVE {
+    sleep(SETTLE.min(limits.left())).await;
+    let settled: Connections = to_broker(addresses).intersection(back).copied().collect();
+    let mut is_up = !settled.is_empty();
+    while is_up && limits.left() > RESERVE {
         sleep(GLANCE).await;
-        if to_broker(addresses).is_superset(back) {
-            continue;
-        }
+        is_up = to_broker(addresses).is_superset(&settled);
+    }
+    if !is_up {
         return Step::failed(
             StepName::ClientId,
             format!(
-                "the client on this device that is connected as {id} was thrown out after {:.1} s: another one has the same \
+                "the client on this device that is connected as {id} was thrown out within {:.1} s: another one has the same \
                  client id, or the broker ended",
                 start.elapsed().as_secs_f64()
             ),

@@ -30,6 +30,15 @@ struct Place {
     max_bytes: u64,
 }
 
+/// Whether a process of this device holds the directory of the queue: a connector, most likely.
+pub(super) fn queue_is_held(parameters: &Parameters) -> bool {
+    let held = parameters
+        .queue_dir
+        .as_deref()
+        .map(Directory::hold_existing);
+    matches!(held, Some(Err(DirectoryError::InUse { .. })))
+}
+
 /// Looks at both directories, side by side: each is read by a thread of its own, as disks can be slow.
 pub(super) async fn look(parameters: &Parameters, steps: &Steps, limits: Limits) {
     let queue = parameters.queue_dir.clone().map(|path| Place {

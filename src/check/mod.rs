@@ -74,8 +74,10 @@ pub async fn run(loaded: Result<Parameters, Faults>, send: bool, tell: impl FnMu
         let usable = files::look(&loaded, &steps);
         match loaded {
             Ok(parameters) if usable => {
+                // Before anything here holds it to look into it.
+                let held_here = directories::queue_is_held(&parameters);
                 tokio::join!(
-                    broker::look(&parameters, &steps, limits),
+                    broker::look(&parameters, held_here, &steps, limits),
                     aws::look(&parameters, send, &steps, limits),
                     directories::look(&parameters, &steps, limits),
                 );

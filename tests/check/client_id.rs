@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use tokio::net::TcpStream;
+
 use crate::common::{App, eventually};
 use crate::site::{ID, NO_SEND, Site};
 
@@ -13,6 +15,17 @@ async fn beside_a_running_connector(version: &'static str) {
     let mut connector = site.connector(&[]);
     let app = App::connect(site.broker.port).await;
     app.until_answered().await;
+    // Others come and go all the time, to publish something.
+    let port = site.broker.port;
+    let others = tokio::spawn(async move {
+        while let Ok(other) = TcpStream::connect(("127.0.0.1", port)).await {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                drop(other);
+            });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
     let mut published = 0;
     let report = {
         let check = site.check(&[]);
@@ -27,6 +40,7 @@ async fn beside_a_running_connector(version: &'static str) {
             }
         }
     };
+    others.abort();
     report
         .is(&[NO_SEND])
         .says("client-id", &["on this device", "the running connector"])
@@ -34,9 +48,9 @@ async fn beside_a_running_connector(version: &'static str) {
     assert!(connector.is_running(), "{}", connector.stderr());
     assert!(published > 100, "{published} were published meanwhile");
     app.flush().await;
-    for number in 0..published {
-        assert!(app.status_of(&number.to_string()).await.is_success());
-    }
+    let all = || app.by_id().len() == published;
+    eventually("each has a status", all).await;
+    assert!(app.statuses().iter().all(|status| status.is_success()));
     let accepted: BTreeSet<Vec<u8>> = site
         .endpoint
         .accepted("test")
@@ -50,7 +64,6 @@ async fn beside_a_running_connector(version: &'static str) {
     assert_eq!(accepted.len(), published);
     // An empty list of statuses, and no others than those of the requests.
     assert!(app.documents().contains(&br#"{"response":[]}"#.to_vec()));
-    assert!(app.by_id().len() == published);
     connector.signal("TERM");
     assert!(connector.wait().success(), "{}", connector.stderr());
 }
