@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use aws_credential_types::credential_feature::AwsCredentialFeature;
 use aws_sdk_firehose::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+    BeforeTransmitInterceptorContextRef,
 };
 use aws_sdk_firehose::config::{
     ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents,
@@ -78,20 +79,7 @@ impl Firehose {
     /// What happened on the way, with the address that was asked, where that is known.
     pub async fn greet(&self, stream: &DeliveryStreamArn) -> Result<Greeting, (String, CallError)> {
         let watch = Watch::default();
-        let credentials = aws_sdk_firehose::config::Builder::default()
-            .credentials_provider(made_up_credentials());
-        let call = self
-            .client(stream.region())
-            .put_record_batch()
-            .delivery_stream_name(stream.stream_name())
-            .set_records(Some(Vec::new()))
-            .customize()
-            .config_override(credentials)
-            .interceptor(watch.clone())
-            .send();
-        let answer = self
-            .bounded(0, async { call.await.map_err(call_error) })
-            .await;
+        let answer = self.call_without_records(stream, &watch, false).await;
         let seen = watch.seen();
         match answer {
             Err(error) if UNANSWERED.contains(&error.error.code.as_str()) => Err((seen.url, error)),
@@ -105,21 +93,40 @@ impl Firehose {
     /// # Errors
     /// Whatever else it answers, without what it quotes of the call.
     pub async fn knock(&self, stream: &DeliveryStreamArn) -> Result<(), CallError> {
-        let call = self
-            .client(stream.region())
-            .put_record_batch()
-            .delivery_stream_name(stream.stream_name())
-            .set_records(Some(Vec::new()))
-            .send();
-        let answer = self
-            .bounded(0, async { call.await.map_err(call_error) })
-            .await;
+        let watch = Watch::default();
+        let answer = self.call_without_records(stream, &watch, true).await;
         match answer {
             Err(refusal) if !CONTENT_REFUSED.contains(&refusal.error.code.as_str()) => {
                 Err(unquoted(refusal))
             }
             _ => Ok(()),
         }
+    }
+
+    /// Calls PutRecordBatch with an empty list of records, with the signature of whoever has credentials or
+    /// without one.
+    async fn call_without_records(
+        &self,
+        stream: &DeliveryStreamArn,
+        watch: &Watch,
+        signed: bool,
+    ) -> Result<(), CallError> {
+        let mut call = self
+            .client(stream.region())
+            .put_record_batch()
+            .delivery_stream_name(stream.stream_name())
+            .set_records(Some(Vec::new()))
+            .customize()
+            .interceptor(watch.clone());
+        if !signed {
+            // The SDK sends nothing without a signature, so it is taken off behind it.
+            let credentials = aws_sdk_firehose::config::Builder::default()
+                .credentials_provider(made_up_credentials());
+            call = call.config_override(credentials).interceptor(Unsigned);
+        }
+        let call = call.send();
+        self.bounded(0, async { call.await.map(drop).map_err(call_error) })
+            .await
     }
 }
 
@@ -175,7 +182,27 @@ fn shortened(key_id: &str) -> String {
     format!("{begin}…{end}")
 }
 
-/// Takes the signature off a call, and notes where it goes and when it was answered.
+/// Takes the signature off a call.
+#[derive(Debug)]
+struct Unsigned;
+
+impl Intercept for Unsigned {
+    fn name(&self) -> &'static str {
+        "Unsigned"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        context.request_mut().headers_mut().remove("authorization");
+        Ok(())
+    }
+}
+
+/// Notes where a call goes and when it was answered.
 #[derive(Debug, Clone, Default)]
 struct Watch(Arc<Mutex<Greeting>>);
 
@@ -193,15 +220,13 @@ impl Intercept for Watch {
         "Watch"
     }
 
-    fn modify_before_transmit(
+    fn read_before_transmit(
         &self,
-        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let request = context.request_mut();
-        request.headers_mut().remove("authorization");
-        let url = request.uri().trim_end_matches('/').to_owned();
+        let url = context.request().uri().trim_end_matches('/').to_owned();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).url = url;
         Ok(())
     }
