@@ -191,8 +191,16 @@ impl Visit {
     ) -> Result<Option<String>, ConnectError> {
         let mut out = BytesMut::new();
         let bytes = payload.len();
-        wire::write_publish_head(self.protocol, &mut out, topic, PACKET_ID, bytes, false, false)
-            .map_err(unwritable)?;
+        wire::write_publish_head(
+            self.protocol,
+            &mut out,
+            topic,
+            PACKET_ID,
+            bytes,
+            false,
+            false,
+        )
+        .map_err(unwritable)?;
         out.put_slice(payload);
         (self.published, self.came_back) = (Some(payload.to_vec()), false);
         self.write(&out).await?;
