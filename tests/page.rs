@@ -100,12 +100,20 @@ async fn its_numbers_are_those_of_the_metrics() {
     for number in 0..250 {
         site.app.request(&format!("{number}"), "a record").await;
     }
+    site.app.wait_for(250).await;
+    let looked = site.look("healthy", &[]).await;
+    assert_eq!(looked["level"], "well", "{looked}");
     let stream = common::stream_arn("denied");
     site.app.request_to(&stream, "denied", "no").await;
     site.app.raw("not a request").await;
     site.app.wait_for(252).await;
 
-    let looked = site.look("healthy", &[]).await;
+    let looked = site
+        .look(
+            "refused-phone-dark",
+            &["--size", "390x844", "--scheme", "dark"],
+        )
+        .await;
     let metrics = samples(&http::get(site.address, "/metrics").await.body);
     let of_stream = |name: &str| format!("{name}{{stream=\"{STREAM}\"}}");
     for (figure, metric) in [
@@ -138,11 +146,6 @@ async fn its_numbers_are_those_of_the_metrics() {
     }
     assert_eq!(looked["figures"]["totals.delivered"], 250);
     assert_eq!(looked["figures"]["streams.0.delivered"], 250);
-    site.look(
-        "healthy-phone-dark",
-        &["--size", "390x844", "--scheme", "dark"],
-    )
-    .await;
     site.connector.stop().await;
 }
 

@@ -6,10 +6,10 @@ mod answer;
 mod body;
 mod carrier;
 mod credentials;
+mod failure;
 mod probe;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -18,11 +18,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::Client;
-use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
 use aws_smithy_http_client::Builder as HttpClient;
@@ -32,9 +29,9 @@ use answer::outcomes;
 pub use body::request_body;
 use carrier::Carrier;
 use credentials::{Expiry, Noting};
+use failure::{call_error, no_credentials};
 pub use probe::{FoundCredentials, Greeting};
 
-use super::classify::is_retryable;
 use super::{CallError, Destination, Outcome, ServiceError};
 use crate::arn::DeliveryStreamArn;
 use crate::batch;
@@ -312,80 +309,6 @@ fn single_outcome(record_id: String) -> Outcome {
     Outcome::Delivered {
         record_id: record_id.into(),
     }
-}
-
-/// What a failed call says: the service's code where it answered, else what happened on the way.
-fn call_error<E>(error: SdkError<E, HttpResponse>) -> CallError
-where
-    E: ProvideErrorMetadata + Error + 'static,
-{
-    match &error {
-        SdkError::ServiceError(context) => {
-            let status = context.raw().status().as_u16();
-            let meta = context.err().meta();
-            let code = meta
-                .code()
-                .map_or_else(|| format!("HTTP{status}"), str::to_owned);
-            let message = meta.message().map_or_else(
-                || format!("the service answered with HTTP status {status}"),
-                str::to_owned,
-            );
-            CallError {
-                retryable: status >= 500 || is_retryable(&code),
-                error: ServiceError::new(code, message),
-            }
-        }
-        SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
-        SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
-        SdkError::ResponseError(context) => {
-            let mut failure = on_the_way("UnreadableResponse", &error);
-            let status = context.raw().status().as_u16();
-            failure.error.message = format!("HTTP status {status}: {}", failure.error.message);
-            failure
-        }
-        // No usable endpoint: nothing was sent and nothing is wrong with the record.
-        _ => on_the_way("RequestNotSent", &error),
-    }
-}
-
-fn on_the_way(code: &str, error: &(dyn Error + 'static)) -> CallError {
-    let about_credentials = causes(error).find_map(|cause| cause.downcast_ref());
-    CallError {
-        retryable: true,
-        error: match about_credentials {
-            Some(error) => no_credentials(error),
-            // The outermost error only says that it was one.
-            None => ServiceError::new(code, in_one_line(error.source().unwrap_or(error))),
-        },
-    }
-}
-
-/// What to do where the credentials are missing; what went wrong where they cannot be had.
-fn no_credentials(error: &CredentialsError) -> ServiceError {
-    let message = match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
-             with a profile that has them, or give this machine or container a role"
-                .to_owned()
-        }
-        _ => format!(
-            "the AWS credentials could not be loaded: {}",
-            in_one_line(error)
-        ),
-    };
-    ServiceError::new("NoCredentials", message)
-}
-
-/// An error and what it came from, from the outside in.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// All that an error has to say to a person, as one line of a log.
-fn in_one_line(error: &(dyn Error + 'static)) -> String {
-    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
-    let words = causes.join(": ");
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

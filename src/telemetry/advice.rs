@@ -7,7 +7,7 @@ pub fn advice(code: &str) -> &'static str {
             "There is no stream of this name in this account and region. Create it, or correct the ARN."
         }
         "AccessDeniedException" => {
-            "The credentials are valid and may not do this. Attach the policy that `kinesis-edge policy` prints."
+            "The credentials are valid and may not do this. Attach the policy that kinesis-edge policy prints."
         }
         "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
             "The credentials have ended. See to whatever renews them on this device, and to its clock."
@@ -25,7 +25,7 @@ pub fn advice(code: &str) -> &'static str {
             "AWS does not know these credentials. Check the key, its region and its partition."
         }
         "NoCredentials" => {
-            "No credentials were found. `kinesis-edge check` says where they were looked for."
+            "No credentials were found. kinesis-edge check says where they were looked for."
         }
         "ServiceUnavailableException" | "ThrottlingException" | "LimitExceededException" => {
             "More comes than the stream's quota allows. It is sent again by itself; if it stays so, ask for a higher quota, or join records with RECORD_AGGREGATION."
@@ -49,7 +49,7 @@ pub fn advice(code: &str) -> &'static str {
             "Records waited longer than RECORD_MAX_AGE. See why they could not be delivered, or allow more."
         }
         _ => {
-            "The message says what the service answered; `kinesis-edge check` looks at the whole way."
+            "The message says what the service answered; kinesis-edge check looks at the whole way."
         }
     }
 }

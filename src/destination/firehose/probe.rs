@@ -17,7 +17,8 @@ use aws_sdk_firehose::error::BoxError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-use super::{Firehose, call_error, made_up_credentials, no_credentials};
+use super::failure::{call_error, no_credentials};
+use super::{Firehose, made_up_credentials};
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{CallError, ServiceError};
 
@@ -91,14 +92,12 @@ impl Firehose {
     /// content, once it has taken signature and token.
     ///
     /// # Errors
-    /// Whatever else it answers, without what it quotes of the call.
+    /// Whatever else it answers.
     pub async fn knock(&self, stream: &DeliveryStreamArn) -> Result<(), CallError> {
         let watch = Watch::default();
         let answer = self.call_without_records(stream, &watch, true).await;
         match answer {
-            Err(refusal) if !CONTENT_REFUSED.contains(&refusal.error.code.as_str()) => {
-                Err(unquoted(refusal))
-            }
+            Err(refusal) if !CONTENT_REFUSED.contains(&refusal.error.code.as_str()) => Err(refusal),
             _ => Ok(()),
         }
     }
@@ -128,18 +127,6 @@ impl Firehose {
         self.bounded(0, async { call.await.map(drop).map_err(call_error) })
             .await
     }
-}
-
-/// Where a signature does not fit, the service goes on to quote what it was made of, session token
-/// included.
-fn unquoted(mut refusal: CallError) -> CallError {
-    let message = &refusal.error.message;
-    let end = message.find(['\n', '\r']).unwrap_or(message.len());
-    let end = message
-        .find("The Canonical String")
-        .map_or(end, |quote| quote.min(end));
-    refusal.error.message = message[..end].trim_end().to_owned();
-    refusal
 }
 
 /// The link of the SDK's chain, in the words of the README.
@@ -255,20 +242,5 @@ mod tests {
         assert_eq!(shortened("AKIAABCDEFGHIJKLMNOP"), "AKIA…MNOP");
         assert_eq!(shortened("made-up"), "…");
         assert_eq!(shortened(""), "…");
-    }
-
-    #[test]
-    fn what_the_service_quotes_of_a_call_is_left_out() {
-        let refusal = |message: &str| CallError {
-            retryable: true,
-            error: ServiceError::new("InvalidSignatureException", message),
-        };
-        for quoting in [
-            "It does not match.\n\nThe Canonical String was\nx-amz-security-token:hidden",
-            "It does not match. The Canonical String was x-amz-security-token:hidden",
-        ] {
-            assert_eq!(unquoted(refusal(quoting)), refusal("It does not match."));
-        }
-        assert_eq!(unquoted(refusal("It is ü.")), refusal("It is ü."));
     }
 }

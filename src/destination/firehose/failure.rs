@@ -1,0 +1,109 @@
+//! Why a call failed, in words: what the service said, or what happened on the way to it.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_firehose::config::http::HttpResponse;
+use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
+
+use super::super::classify::is_retryable;
+use super::super::{CallError, ServiceError};
+
+/// What a failed call says: the service's code where it answered, else what happened on the way.
+pub(super) fn call_error<E>(error: SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match &error {
+        SdkError::ServiceError(context) => {
+            let status = context.raw().status().as_u16();
+            let meta = context.err().meta();
+            let code = meta
+                .code()
+                .map_or_else(|| format!("HTTP{status}"), str::to_owned);
+            let message = meta.message().map_or_else(
+                || format!("the service answered with HTTP status {status}"),
+                |message| without_quote(message).to_owned(),
+            );
+            CallError {
+                retryable: status >= 500 || is_retryable(&code),
+                error: ServiceError::new(code, message),
+            }
+        }
+        SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
+        SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
+        SdkError::ResponseError(context) => {
+            let mut failure = on_the_way("UnreadableResponse", &error);
+            let status = context.raw().status().as_u16();
+            failure.error.message = format!("HTTP status {status}: {}", failure.error.message);
+            failure
+        }
+        // No usable endpoint: nothing was sent and nothing is wrong with the record.
+        _ => on_the_way("RequestNotSent", &error),
+    }
+}
+
+/// A message up to where it quotes the call. Where a signature does not fit, the service tells what it was made
+/// of, session token included, and messages go to the log, the page and every app.
+fn without_quote(message: &str) -> &str {
+    let end = message.find(['\n', '\r']).unwrap_or(message.len());
+    let quote = message.find("The Canonical String").unwrap_or(end);
+    message[..end.min(quote)].trim_end()
+}
+
+fn on_the_way(code: &str, error: &(dyn Error + 'static)) -> CallError {
+    let about_credentials = causes(error).find_map(|cause| cause.downcast_ref());
+    CallError {
+        retryable: true,
+        error: match about_credentials {
+            Some(error) => no_credentials(error),
+            // The outermost error only says that it was one.
+            None => ServiceError::new(code, in_one_line(error.source().unwrap_or(error))),
+        },
+    }
+}
+
+/// What to do where the credentials are missing; what went wrong where they cannot be had.
+pub(super) fn no_credentials(error: &CredentialsError) -> ServiceError {
+    let message = match error {
+        CredentialsError::CredentialsNotLoaded(_) => {
+            "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
+             with a profile that has them, or give this machine or container a role"
+                .to_owned()
+        }
+        _ => format!(
+            "the AWS credentials could not be loaded: {}",
+            in_one_line(error)
+        ),
+    };
+    ServiceError::new("NoCredentials", message)
+}
+
+/// An error and what it came from, from the outside in.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// All that an error has to say to a person, as one line of a log.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
+    let words = causes.join(": ");
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_service_quotes_of_a_call_is_left_out() {
+        for quoting in [
+            "It does not match.\n\nThe Canonical String was\nx-amz-security-token:hidden",
+            "It does not match. The Canonical String was x-amz-security-token:hidden",
+            "It does not match.",
+        ] {
+            assert_eq!(without_quote(quoting), "It does not match.");
+        }
+        assert_eq!(without_quote("It is ü."), "It is ü.");
+    }
+}
