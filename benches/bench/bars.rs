@@ -5,6 +5,7 @@ use super::cases::fed::{NOT_SLOW, SLOW};
 use super::cases::interval_0::TO_ENDPOINT;
 use super::cases::linear::BYTES_BOUND;
 use super::cases::mosquitto::{CONNECTOR_V5, DISK_V5, FLOOR_V5};
+use super::cases::watched::{UNWATCHED, WATCHED};
 use super::cases::{CONNECTOR, FLOOR};
 use super::peers;
 use super::results::{Cell, Results, Row};
@@ -95,6 +96,15 @@ pub fn bars(results: &Results) -> Vec<Bar> {
         let what = "fed, rate with 50 ms of endpoint latency to without";
         let ratio = with.rate() / without.rate();
         bars.push(Bar::ratio(what, Good::AtLeast, 0.95, ratio));
+    }
+    if let Some((without, with)) = both(results, "watched", UNWATCHED, WATCHED) {
+        let what = "page open, scraped every second: CPU to nobody looking";
+        bars.push(Bar::ratio(
+            what,
+            Good::AtMost,
+            1.03,
+            with.cpu() / without.cpu(),
+        ));
     }
     footprint(results, &mut bars);
     if let Some(worst) = worst_bytes_bound(results) {

@@ -10,6 +10,7 @@ use crate::memory::least_memory_size_kb;
 
 mod aggregation;
 mod disk;
+mod http;
 mod mqtt;
 mod sources;
 mod values;
@@ -81,7 +82,7 @@ fn the_table_is_sound() {
         }
         assert!(parameter.help.ends_with('.') && !parameter.default_text().is_empty());
     }
-    assert_eq!(seen.len(), 35);
+    assert_eq!(seen.len(), 38);
     let kinds = [(false, false), (true, false), (false, true), (true, true)];
     for least in kinds.map(|(on_disk, compresses)| least_memory_size_kb(on_disk, compresses)) {
         assert!(table::MEMORY_SIZE.valid.contains(&least.to_string()));
@@ -265,6 +266,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
             "MQTT_CLIENT_ID" => ("MQTT_CLIENT_ID", "\u{1b}[31m"),
             "TOPIC_PREFIX" => ("TOPIC_PREFIX", "#"),
             "RECORD_DELIMITER" => ("RECORD_DELIMITER", "\\wrong"),
+            "HTTP_ALLOWED_HOSTS" => ("HTTP_ALLOWED_HOSTS", "wrong:9477"),
             name => (name, "wrong"),
         })
         .collect();
@@ -278,7 +280,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
     assert_eq!(names, expected, "{faults}");
     let text = faults.to_string();
     assert!(
-        text.starts_with("The configuration has 34 faults:\n\n"),
+        text.starts_with("The configuration has 37 faults:\n\n"),
         "{text}"
     );
     assert!(!text.contains("hunter2"));

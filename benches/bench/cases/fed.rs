@@ -96,7 +96,8 @@ pub fn slow(context: &Context, results: &mut Results) {
 }
 
 impl<'a> Feed<'a> {
-    fn new(payload: &'a Payload, records: u64) -> Self {
+    /// So many records, all else as usual.
+    pub fn new(payload: &'a Payload, records: u64) -> Self {
         Feed {
             payload,
             warm_up: WARM_UP,

@@ -5,6 +5,7 @@ mod footprint;
 pub mod interval_0;
 pub mod linear;
 pub mod mosquitto;
+pub mod watched;
 
 use std::io;
 
@@ -38,7 +39,7 @@ pub struct Case {
 }
 
 /// All of them, in the order in which they run.
-pub const ALL: [Case; 7] = [
+pub const ALL: [Case; 8] = [
     Case {
         name: "fed",
         about: "fed without limit, 200 bytes; peak memory; the queue on disk",
@@ -68,6 +69,11 @@ pub const ALL: [Case; 7] = [
         name: "linear",
         about: "cost by streams and sizes",
         run: linear::run,
+    },
+    Case {
+        name: "watched",
+        about: "fed, with the page open and metrics scraped, and without",
+        run: watched::run,
     },
     Case {
         name: "footprint",
