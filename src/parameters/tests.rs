@@ -286,7 +286,7 @@ fn all_faults_at_once_in_the_order_of_the_table() {
     assert!(!text.contains("hunter2"));
     assert_eq!(
         text.matches("\n\n").count(),
-        34,
+        37,
         "one paragraph each: {text}"
     );
 }
