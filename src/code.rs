@@ -44,7 +44,7 @@ impl Code {
     ];
 
     /// The code as it stands in a status document.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Code::InvalidRequest => "InvalidRequest",
             Code::InvalidDeliveryStreamArn => "InvalidDeliveryStreamArn",

@@ -239,7 +239,7 @@ fn facts(parameters: &Parameters, damaged_places: u64) -> Facts {
         queue_size: parameters.queue_size,
         queue_dir: parameters.queue_dir.clone(),
         dead_letter_dir: parameters.dead_letter_dir.clone(),
-        started: SystemTime::now(),
+        started: Instant::now(),
         damaged_places,
     }
 }

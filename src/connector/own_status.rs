@@ -13,10 +13,12 @@ use crate::telemetry::{OFFLINE, Observer, own_status};
 pub(super) struct OwnStatus {
     /// Where to.
     topic: Arc<str>,
-    /// How often; `None`: never.
+    /// How often; `None`: never, or never again.
     interval: Option<Duration>,
     /// When the next one is due; `None` where one is due now.
     next: Option<Instant>,
+    /// Whether it was told that the broker takes none.
+    is_too_long: bool,
 }
 
 impl OwnStatus {
@@ -25,6 +27,7 @@ impl OwnStatus {
             topic: topic.into(),
             interval,
             next: None,
+            is_too_long: false,
         }
     }
 
@@ -46,15 +49,23 @@ impl OwnStatus {
         if self.next.is_some_and(|next| next > now) || !session.can_publish() {
             return;
         }
-        let status = own_status(&observer.look());
-        session.publish_retained(&self.topic, Bytes::from(status));
+        let status = Bytes::from(own_status(&observer.look()));
+        let bytes = status.len();
+        let is_taken = session.publish_retained(&self.topic, status);
+        if !is_taken && !std::mem::replace(&mut self.is_too_long, true) {
+            tracing::warn!(
+                bytes,
+                "the broker takes no message as long as the connector's own status (CONNECTOR_STATUS_INTERVAL); it is not published"
+            );
+        }
         self.next = Some(now + interval);
     }
 
-    /// Says what the broker would, were the connection broken and not ended.
-    pub fn publish_offline(&self, session: &mut Session) {
+    /// Says once what the broker would, were the connection broken and not ended.
+    pub fn publish_offline(&mut self, session: &mut Session) {
         if self.interval.is_some() && session.can_publish() {
             session.publish_retained(&self.topic, Bytes::from_static(OFFLINE.as_bytes()));
+            self.interval = None;
         }
     }
 }

@@ -50,9 +50,10 @@ impl<D: Destination> Connector<D> {
         summary.spawn(summarize(self.observer.clone()));
         loop {
             let now = Instant::now();
-            let congested = self.regulate(&mut congested_since, now);
+            // Before the statuses of records: these may fill every place there is, and for long.
             self.own_status
                 .publish_when_due(&mut self.session, &self.observer, now);
+            let congested = self.regulate(&mut congested_since, now);
             let wake_at = [
                 Some(next_housekeeping),
                 congested.then(|| now + CONGESTION_CHECK),
@@ -186,8 +187,10 @@ impl<D: Destination> Connector<D> {
                     bytes,
                     "the broker takes no message as long as this status document; it is dropped"
                 );
+                self.statuses.note_dropped(statuses);
+            } else {
+                self.observer.ledger.statuses_published(statuses);
             }
-            self.observer.ledger.statuses_published(statuses);
             any = true;
         }
         any
@@ -240,7 +243,6 @@ impl<D: Destination> Connector<D> {
             }
         }
         let (kept, lost) = self.close_queue().await;
-        self.own_status.publish_offline(&mut self.session);
         left += lost + self.publish_last_statuses().await;
         let leftover = Leftover {
             records: left,
@@ -305,8 +307,12 @@ impl<D: Destination> Connector<D> {
         let mut left = 0;
         loop {
             self.hand_over_statuses();
-            if self.statuses.is_empty() && self.session.under_way() == 0 {
-                return left;
+            if self.statuses.is_empty() {
+                // The last of all: whatever comes before would say that the connector lives.
+                self.own_status.publish_offline(&mut self.session);
+                if self.session.under_way() == 0 {
+                    return left;
+                }
             }
             tokio::select! {
                 event = self.session.next() => left += self.refuse(event),

@@ -7,10 +7,8 @@ use tokio::task::{Id, JoinSet};
 
 use crate::delivery::{Worker, WorkerContext};
 use crate::destination::Destination;
+use crate::ledger::FAULT_CODE;
 use crate::queue::Stream;
-
-/// What records are counted as that a fault of ours lost. No status says so: their ids went with them.
-const FAULT_CODE: &str = "ConnectorFault";
 
 /// The running workers, and what a new one works with.
 pub(super) struct Workers<D> {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{Id as CallId, JoinError, JoinSet};
@@ -26,7 +26,7 @@ use crate::aggregate::{Group, Plan};
 use crate::batch::BatchLimits;
 use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome, ServiceError};
-use crate::ledger::{CallEnd, Entry, Ledger, OpenCall};
+use crate::ledger::{Ailment, CallEnd, Entry, Ledger, OpenCall};
 use crate::parameters::RateLimits;
 use crate::queue::{Charge, Record, Stream};
 use crate::status::{Expected, Publisher, Verdict};
@@ -311,9 +311,9 @@ impl<D: Destination> Worker<D> {
         else {
             return;
         };
+        let sent = groups.as_ref().map_or(records.len(), Vec::len);
         let outcomes = match result {
             Ok(mut outcomes) => {
-                let sent = groups.as_ref().map_or(records.len(), Vec::len);
                 outcomes.resize_with(sent, unanswered);
                 spread(outcomes, groups.as_deref())
             }
@@ -326,7 +326,7 @@ impl<D: Destination> Worker<D> {
                 vec![each; records.len()]
             }
         };
-        call.end(how_it_ended(&outcomes), records.len());
+        call.end(how_it_ended(&outcomes), sent);
         self.note(&outcomes, generation);
         self.end(Ended {
             records,
@@ -385,13 +385,15 @@ impl<D: Destination> Worker<D> {
             );
         let ledger = self.context.ledger.clone();
         let entry = ledger.entry();
-        self.enter(&entry, &finished, retry.len());
+        let retried = retry.len();
         if finished.is_empty() && self.stream.disk.is_some() {
             self.leave_to_disk(retry);
         } else {
             refill::finish(&self.stream, finished.iter().map(|(record, _)| record));
             self.stream.queue().settle(finished.len(), retry);
         }
+        // Behind the queue: a fault of ours in between costs a count, and counts nothing twice.
+        self.enter(&entry, &finished, retried);
         drop(entry);
         // What the records were charged is free only once they are gone.
         Charge::give_back(finished.into_iter().map(|(record, _)| record.charge));
@@ -462,9 +464,13 @@ impl<D: Destination> Worker<D> {
         match outcomes.iter().find_map(Outcome::error) {
             None => account.recovers(),
             Some(error) => {
-                let time = SystemTime::now();
-                let retry_at = self.backoff.until(now).map(|until| time + (until - now));
-                account.ails(&error.code, &error.message, retry_at, time);
+                let ailment = Ailment {
+                    code: &error.code,
+                    message: &error.message,
+                    delivers: how_it_ended(outcomes) == CallEnd::Partial,
+                    retry_at: self.backoff.until(now),
+                };
+                account.ails(ailment, now);
             }
         }
     }

@@ -13,12 +13,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Instant;
 
-pub use account::{StreamAccount, StreamTotals, Trouble};
+use crate::code::Code;
+pub use account::{Ailment, StreamAccount, StreamTotals, Trouble};
 pub use timings::{BOUNDS_SECONDS, Distribution, Timings};
 
-/// Most error codes that are told apart. Services have a few dozen; beyond them is whatever answers in
+/// Most error codes that are told apart, beside our own. Services have a few dozen; beyond them is whatever answers in
 /// their place.
 const CODES_MAX: usize = 40;
+
+/// What records are counted as that a fault of ours lost, and those that were damaged on disk after they were
+/// taken in. No status says so: their ids went with them.
+pub const FAULT_CODE: &str = "ConnectorFault";
+pub const DAMAGED_CODE: &str = "DamagedOnDisk";
 
 /// What codes beyond [`CODES_MAX`] are counted as.
 const OTHER_CODE: &str = "Other";
@@ -88,7 +94,7 @@ pub struct Totals {
     pub calls_failed: u64,
     /// Calls under way.
     pub calls_in_flight: u64,
-    /// Records of all calls that ended, those sent again included.
+    /// Firehose records of all calls that ended, those sent again included.
     pub batch_records: u64,
 }
 
@@ -178,7 +184,7 @@ pub struct OpenCall {
 }
 
 impl OpenCall {
-    /// It has ended, and carried so many records.
+    /// It has ended, and carried so many Firehose records.
     pub fn end(self, end: CallEnd, records: usize) {
         let counter = match end {
             CallEnd::Complete => &self.inner.calls_complete,
@@ -271,7 +277,8 @@ fn count(by_code: &Mutex<ByCode>, code: &str, more: u64) {
         *counter += more;
         return;
     }
-    let code = if by_code.len() < CODES_MAX {
+    let is_ours = Code::ALL.iter().any(|ours| ours.as_str() == code);
+    let code = if is_ours || by_code.len() < CODES_MAX {
         code
     } else {
         OTHER_CODE
@@ -328,6 +335,8 @@ mod tests {
         let (totals, ()) = ledger.balance(|| ());
         assert_eq!(totals.failed.len(), CODES_MAX + 1);
         assert_eq!(totals.failed[OTHER_CODE], 1000 - CODES_MAX as u64);
+        ledger.entry().failed("Expired", 1);
+        assert_eq!(ledger.balance(|| ()).0.failed["Expired"], 1, "ours");
     }
 
     #[test]

@@ -289,6 +289,8 @@ impl Session {
         let Link::Up(up) = &mut self.link else { return };
         up.subscribed();
         self.view.subscribed(up.protocol);
+        // What this connection refuses is told anew.
+        self.refused = None;
         self.announced = false;
         if !self.retry.is_flapping() {
             self.announce();

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant};
 
 use super::settings::Protocol;
 
@@ -11,8 +11,8 @@ use super::settings::Protocol;
 pub struct SessionState {
     /// Whether it is connected and its subscription stands.
     pub subscribed: bool,
-    /// Since when it is so, or is not.
-    pub since: SystemTime,
+    /// For how long it is so, or is not.
+    pub lasting: Duration,
     /// Why there is no connection, or why the broker refuses messages of ours.
     pub reason: Option<String>,
     /// What the last connection spoke; `None` before the first.
@@ -33,8 +33,8 @@ pub struct SessionView {
 
 #[derive(Debug)]
 struct Inner {
-    /// What changes with connections.
-    state: Mutex<SessionState>,
+    /// What changes with connections, and since when it is so.
+    state: Mutex<(SessionState, Instant)>,
     /// What changes with every message.
     acks_outstanding: AtomicUsize,
     reading_paused: AtomicBool,
@@ -42,17 +42,18 @@ struct Inner {
 
 impl SessionView {
     pub(super) fn new() -> Self {
+        let state = SessionState {
+            subscribed: false,
+            lasting: Duration::ZERO,
+            reason: None,
+            protocol: None,
+            connections: 0,
+            acks_outstanding: 0,
+            reading_paused: false,
+        };
         SessionView {
             inner: Arc::new(Inner {
-                state: Mutex::new(SessionState {
-                    subscribed: false,
-                    since: SystemTime::now(),
-                    reason: None,
-                    protocol: None,
-                    connections: 0,
-                    acks_outstanding: 0,
-                    reading_paused: false,
-                }),
+                state: Mutex::new((state, Instant::now())),
                 acks_outstanding: AtomicUsize::new(0),
                 reading_paused: AtomicBool::new(false),
             }),
@@ -61,34 +62,32 @@ impl SessionView {
 
     /// The session as it is.
     pub fn state(&self) -> SessionState {
-        let mut state = self.lock().clone();
+        let (mut state, since) = self.lock().clone();
+        state.lasting = since.elapsed();
         state.acks_outstanding = self.inner.acks_outstanding.load(Ordering::Relaxed);
         state.reading_paused = self.inner.reading_paused.load(Ordering::Relaxed);
         state
     }
 
     pub(super) fn subscribed(&self, protocol: Protocol) {
-        let mut state = self.lock();
-        *state = SessionState {
-            subscribed: true,
-            since: SystemTime::now(),
-            reason: None,
-            protocol: Some(protocol),
-            connections: state.connections + 1,
-            ..*state
-        };
+        let (state, since) = &mut *self.lock();
+        *since = Instant::now();
+        state.subscribed = true;
+        state.reason = None;
+        state.protocol = Some(protocol);
+        state.connections += 1;
     }
 
     pub(super) fn failed(&self, reason: String) {
-        let mut state = self.lock();
+        let (state, since) = &mut *self.lock();
         if std::mem::take(&mut state.subscribed) {
-            state.since = SystemTime::now();
+            *since = Instant::now();
         }
         state.reason = Some(reason);
     }
 
     pub(super) fn refused(&self, reason: Option<String>) {
-        self.lock().reason = reason;
+        self.lock().0.reason = reason;
     }
 
     pub(super) fn set_acks_outstanding(&self, messages: usize) {
@@ -101,7 +100,7 @@ impl SessionView {
         self.inner.reading_paused.store(paused, Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, SessionState> {
+    fn lock(&self) -> MutexGuard<'_, (SessionState, Instant)> {
         self.inner
             .state
             .lock()

@@ -127,6 +127,12 @@ impl StreamQueue {
         self.oldest_bound.filter(|_| !self.waiting.is_empty())
     }
 
+    /// When the oldest waiting record was taken in; `None` where none waits. A look at all of them.
+    pub fn oldest(&mut self) -> Option<Instant> {
+        self.oldest_bound = self.waiting.iter().map(|record| record.received).min();
+        self.oldest_bound
+    }
+
     /// Takes out all that waits.
     pub fn drain(&mut self) -> Vec<Record> {
         self.waiting_bytes = 0;
@@ -257,6 +263,26 @@ mod tests {
         let taken = queue.take(3);
         queue.settle(1, taken.into_iter().skip(1).collect());
         assert_eq!(numbers(&queue.drain()), [3, 1, 2]);
+    }
+
+    #[test]
+    fn the_oldest_is_one_that_waits() {
+        let (start, budget) = (Instant::now(), MemoryBudget::new(1 << 30));
+        let mut queue = StreamQueue::new(10);
+        for second in 0..4 {
+            let received = start + Duration::from_secs(second);
+            queue.push(record(second, 1, received, &budget)).unwrap();
+        }
+        let first = queue.take(2);
+        assert_eq!(queue.oldest(), Some(start + Duration::from_secs(2)));
+        queue.settle(1, first.into_iter().skip(1).collect());
+        assert_eq!(
+            queue.oldest(),
+            Some(start + Duration::from_secs(1)),
+            "put back"
+        );
+        queue.drain();
+        assert_eq!(queue.oldest(), None);
     }
 
     #[test]

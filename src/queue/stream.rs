@@ -46,10 +46,12 @@ impl Stream {
 
     /// A stream of a queue on disk, which bounds it.
     pub fn on_disk(arn: DeliveryStreamArn, disk: DiskStream, share: Share) -> Self {
+        let stream = Stream::new(arn, usize::MAX, share);
+        stream.account.received(disk.depth().all());
         Stream {
             wake: disk.bell(),
             disk: Some(disk),
-            ..Stream::new(arn, usize::MAX, share)
+            ..stream
         }
     }
 

@@ -281,7 +281,13 @@ impl Publisher {
         self.inner.backlog().documents.len()
     }
 
-    /// Statuses thrown away because the backlog was full, since the start.
+    /// These statuses were taken out, and nobody takes them.
+    pub fn note_dropped(&self, statuses: usize) {
+        self.inner.backlog().dropped += statuses;
+    }
+
+    /// Statuses thrown away because the backlog was full, or the broker takes none of their length, since the
+    /// start.
     pub fn dropped(&self) -> usize {
         self.inner.backlog().dropped
     }

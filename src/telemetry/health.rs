@@ -70,33 +70,27 @@ fn mqtt(snapshot: &Snapshot) -> Result<String, String> {
 
 fn delivery(snapshot: &Snapshot) -> Result<String, String> {
     let failing = snapshot.streams.iter().enumerate().find(|(place, stream)| {
-        let is_long = |since| {
-            let long = snapshot.now.duration_since(since).unwrap_or_default();
-            long >= FAILING_MAX
-        };
         // Of other streams a mistyped ARN must not count against the device for ever.
         let counts = *place == 0 || stream.queued > 0;
         counts
             && stream
                 .trouble
                 .as_ref()
-                .is_some_and(|trouble| is_long(trouble.since))
+                .and_then(|trouble| trouble.failing)
+                .is_some_and(|failing| failing >= FAILING_MAX)
     });
     match failing {
         None => Ok(format!(
-            "no stream has failed for {} s or longer",
+            "no stream has delivered nothing for {} s and tried",
             FAILING_MAX.as_secs()
         )),
         Some((_, StreamSnapshot { arn, trouble, .. })) => {
-            let (code, message, since) = trouble.as_ref().map_or_else(
-                || ("", "", snapshot.now),
-                |trouble| (&trouble.code, &trouble.message, trouble.since),
-            );
-            let long = snapshot.now.duration_since(since).unwrap_or_default();
-            Err(format!(
-                "calls to {arn} have failed for {} s, last with {code}: {message}",
-                long.as_secs()
-            ))
+            let last = trouble.as_ref().map_or_else(String::new, |trouble| {
+                let failing = trouble.failing.unwrap_or_default().as_secs();
+                let (code, message) = (&trouble.code, &trouble.message);
+                format!(" for {failing} s, last with {code}: {message}")
+            });
+            Err(format!("calls to {arn} have delivered nothing{last}"))
         }
     }
 }
@@ -136,14 +130,14 @@ fn disk(snapshot: &Snapshot) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::ledger::Trouble;
-    use std::time::SystemTime;
 
-    fn trouble(since: SystemTime) -> Option<Trouble> {
+    fn trouble(failing: Duration) -> Option<Trouble> {
         Some(Trouble {
             code: "Timeout".to_owned(),
             message: "no answer".to_owned(),
-            since,
-            retry_at: None,
+            lasting: failing,
+            failing: Some(failing),
+            retry_in: None,
         })
     }
 
@@ -164,10 +158,9 @@ mod tests {
     #[test]
     fn a_minute_of_failing_calls_is_too_long() {
         let mut snapshot = Snapshot::sample();
-        snapshot.streams[0].trouble = trouble(snapshot.now);
-        snapshot.now += FAILING_MAX - Duration::from_secs(1);
+        snapshot.streams[0].trouble = trouble(FAILING_MAX - Duration::from_secs(1));
         assert_eq!(unwell(&snapshot), []);
-        snapshot.now += Duration::from_secs(1);
+        snapshot.streams[0].trouble = trouble(FAILING_MAX);
         let unwell = unwell(&snapshot);
         assert_eq!((unwell.len(), unwell[0].0), (1, "delivery"));
         for words in ["/default", "60 s", "Timeout", "no answer"] {
@@ -178,8 +171,7 @@ mod tests {
     #[test]
     fn another_stream_counts_while_records_wait_for_it() {
         let mut snapshot = Snapshot::sample();
-        snapshot.streams[1].trouble = trouble(snapshot.now);
-        snapshot.now += 2 * FAILING_MAX;
+        snapshot.streams[1].trouble = trouble(2 * FAILING_MAX);
         assert_eq!(unwell(&snapshot), [], "a mistyped ARN, say");
         snapshot.streams[1].queued = 1;
         assert_eq!(unwell(&snapshot)[0].0, "delivery");

@@ -46,17 +46,13 @@ pub fn status(snapshot: &Snapshot) -> String {
     let totals = &snapshot.totals;
     let readiness = Readiness::of(snapshot);
     let unwell = readiness.parts.into_iter().filter(|part| !part.ok);
-    let ages = snapshot
-        .streams
-        .iter()
-        .filter_map(|stream| stream.oldest_age);
-    let since = |time: SystemTime| snapshot.now.duration_since(time).unwrap_or_default();
+    let unix = snapshot.now.duration_since(SystemTime::UNIX_EPOCH);
     let status = Status {
         state: "online",
         client_id: &snapshot.facts.client_id,
         version: env!("CARGO_PKG_VERSION"),
-        time: since(SystemTime::UNIX_EPOCH).as_secs(),
-        uptime_s: since(snapshot.facts.started).as_secs(),
+        time: unix.unwrap_or_default().as_secs(),
+        uptime_s: snapshot.uptime.as_secs(),
         ready: readiness.ok,
         not_ready: unwell.map(|part| part.reason).collect(),
         received: totals.received,
@@ -65,7 +61,7 @@ pub fn status(snapshot: &Snapshot) -> String {
         rejected: totals.rejected_requests(),
         held: snapshot.held,
         retried: totals.retried,
-        oldest_record_s: ages.max().as_ref().map(Duration::as_secs),
+        oldest_record_s: snapshot.oldest_age().as_ref().map(Duration::as_secs),
         delivered_bytes: totals.delivered_bytes,
         billed_bytes: totals.billed_bytes,
         calls: totals.calls(),
@@ -88,7 +84,7 @@ mod tests {
     #[test]
     fn it_is_small_and_says_what_is_not_ready() {
         let mut snapshot = Snapshot::sample();
-        snapshot.now += Duration::from_secs(90);
+        snapshot.uptime = Duration::from_secs(90);
         snapshot.held = 7;
         snapshot.streams[1].oldest_age = Some(Duration::from_millis(5500));
         snapshot.session.subscribed = false;

@@ -83,9 +83,12 @@ impl History {
             // Half a second early is in time: looks are a second apart, more or less.
             Ok(passed) if passed + Duration::from_millis(500) < INTERVAL => return None,
             Ok(passed) => passed.as_secs_f64(),
-            // The clock was set back.
+            // The clock was set back: what was drawn is in the future.
             Err(_) => {
-                self.last = Some(now);
+                *self = History {
+                    points: VecDeque::new(),
+                    last: Some(now),
+                };
                 return None;
             }
         };
@@ -110,6 +113,11 @@ impl History {
         self.points.push_back(point);
         self.last = Some(now);
         Some(point)
+    }
+
+    /// Whether there is none yet, or none since the clock was set back.
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
     }
 
     /// All of it, by columns, as JSON.
@@ -157,8 +165,11 @@ mod tests {
     fn after_the_clock_was_set_back_it_goes_on() {
         let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
         history.add(&snapshot);
+        after(&mut snapshot, 5, 0);
+        assert!(history.add(&snapshot).is_some());
         snapshot.now -= Duration::from_secs(1000);
         assert_eq!(history.add(&snapshot), None);
+        assert!(history.points.is_empty(), "times ascend");
         after(&mut snapshot, 5, 50);
         assert_eq!(
             history.add(&snapshot).map(|point| point.received),

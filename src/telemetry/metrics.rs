@@ -12,20 +12,27 @@ use prometheus::{TEXT_FORMAT, TextEncoder};
 use super::observer::{Snapshot, StreamSnapshot};
 use super::process::Process;
 use crate::code::Code;
-use crate::ledger::{BOUNDS_SECONDS, ByCode, Distribution};
+use crate::ledger::{BOUNDS_SECONDS, ByCode, DAMAGED_CODE, Distribution, FAULT_CODE};
 
 /// What [`render`] writes.
 pub const CONTENT_TYPE: &str = TEXT_FORMAT;
 
 /// Codes of ours that end records, and those that end requests before: counted from the start, with 0.
-const FAILING: [Code; 3] = [Code::Expired, Code::Dropped, Code::ConnectorStopped];
-const REJECTING: [Code; 6] = [
-    Code::InvalidRequest,
-    Code::InvalidDeliveryStreamArn,
-    Code::RecordTooLarge,
-    Code::QueueFull,
-    Code::MemoryLimitExceeded,
-    Code::TooManyStreams,
+const FAILING: [&str; 5] = [
+    Code::Expired.as_str(),
+    Code::Dropped.as_str(),
+    Code::ConnectorStopped.as_str(),
+    DAMAGED_CODE,
+    FAULT_CODE,
+];
+const REJECTING: [&str; 7] = [
+    Code::InvalidRequest.as_str(),
+    Code::InvalidDeliveryStreamArn.as_str(),
+    Code::RecordTooLarge.as_str(),
+    Code::QueueFull.as_str(),
+    Code::MemoryLimitExceeded.as_str(),
+    Code::TooManyStreams.as_str(),
+    Code::ConnectorStopped.as_str(),
 ];
 
 /// A snapshot in the text format of Prometheus.
@@ -117,7 +124,7 @@ fn queues(families: &mut Families, snapshot: &Snapshot) {
         "kinesis_edge_stream_failing_since_timestamp_seconds",
         "Since when calls of a stream have not gone well; no series where they do.",
         snapshot,
-        |stream| Some(unix(stream.trouble.as_ref()?.since)),
+        |stream| Some(unix(snapshot.now - stream.trouble.as_ref()?.lasting)),
     );
     families.gauge(
         "kinesis_edge_queue_records_limit",
@@ -156,12 +163,12 @@ fn calls(families: &mut Families, snapshot: &Snapshot) {
     );
     families.counter(
         "kinesis_edge_call_records_total",
-        "Records of all calls that ended, those sent again included. Divided by the calls, and by 500, it says how full batches are.",
+        "Firehose records of all calls that ended, those sent again included. Divided by the calls, and by 500, it says how full batches are.",
         totals.batch_records,
     );
     families.histogram(
         "kinesis_edge_call_duration_seconds",
-        "How long calls to Firehose took, however they ended.",
+        "How long calls to Firehose took, however they ended, compression of their records included.",
         &snapshot.call_times,
     );
     if let Some(expire) = snapshot.credentials_expire {
@@ -287,7 +294,7 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
     families.gauge(
         "process_start_time_seconds",
         "When the connector was started, in Unix seconds.",
-        unix(snapshot.facts.started),
+        unix(snapshot.started()),
     );
     if let Some(process) = process {
         families.add(
@@ -342,8 +349,8 @@ impl Families {
         self.add(name, help, MetricType::GAUGE, [gauge(Vec::new(), value)]);
     }
 
-    fn by_code(&mut self, name: &str, help: &str, by_code: &ByCode, always: &[Code]) {
-        let absent = always.iter().map(|code| code.as_str());
+    fn by_code(&mut self, name: &str, help: &str, by_code: &ByCode, always: &[&'static str]) {
+        let absent = always.iter().copied();
         let absent = absent.filter(|code| !by_code.contains_key(*code));
         let all = by_code
             .iter()

@@ -9,15 +9,11 @@ use tokio::time::Instant;
 
 use crate::arn::DeliveryStreamArn;
 use crate::dead_letters::{self, DeadLetters};
-use crate::ledger::{Distribution, Ledger, StreamTotals, Totals, Trouble};
+use crate::ledger::{DAMAGED_CODE, Distribution, Ledger, StreamTotals, Totals, Trouble};
 use crate::mqtt::{SessionState, SessionView};
 use crate::queue::disk::{DiskAccount, DiskQueue};
 use crate::queue::{MemoryBudget, OpenStreams, Stream};
 use crate::status::Publisher;
-
-/// What records are counted as that were damaged on disk after they were taken in. No status says so: their
-/// ids went with them.
-const DAMAGED_CODE: &str = "DamagedOnDisk";
 
 /// What does not change while the connector runs.
 #[derive(Debug, Clone)]
@@ -33,7 +29,7 @@ pub struct Facts {
     /// `DEAD_LETTER_DIR`.
     pub dead_letter_dir: Option<PathBuf>,
     /// When the connector was made.
-    pub started: SystemTime,
+    pub started: Instant,
     /// Places of the queue on disk that were found damaged at the start.
     pub damaged_places: u64,
 }
@@ -69,8 +65,10 @@ pub struct Observer {
 pub struct Snapshot {
     /// What does not change.
     pub facts: Arc<Facts>,
-    /// That moment.
+    /// That moment, by a clock that may be set.
     pub now: SystemTime,
+    /// For how long the connector has been there.
+    pub uptime: Duration,
     /// What became of records.
     pub totals: Totals,
     /// Records that queues hold, waiting or in flight.
@@ -116,6 +114,19 @@ pub struct StreamSnapshot {
     pub trouble: Option<Trouble>,
 }
 
+impl Snapshot {
+    /// When the connector was made, by the clock of now.
+    pub fn started(&self) -> SystemTime {
+        self.now - self.uptime
+    }
+
+    /// How long the oldest record that waits has been here.
+    pub fn oldest_age(&self) -> Option<Duration> {
+        let ages = self.streams.iter().filter_map(|stream| stream.oldest_age);
+        ages.max()
+    }
+}
+
 impl Observer {
     /// Looks.
     pub fn look(&self) -> Snapshot {
@@ -139,6 +150,7 @@ impl Observer {
         Snapshot {
             facts: Arc::clone(&self.facts),
             now: SystemTime::now(),
+            uptime: self.facts.started.elapsed(),
             totals,
             held,
             call_times: self.ledger.call_times(),
@@ -156,10 +168,10 @@ impl Observer {
 }
 
 fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
-    let queue = stream.queue();
+    let mut queue = stream.queue();
     let (waiting, waiting_bytes) = (queue.waiting(), queue.waiting_bytes());
     let in_memory = queue.len();
-    let oldest = queue.oldest_bound();
+    let oldest = queue.oldest();
     drop(queue);
     let (queued, waiting_bytes, oldest) = match &stream.disk {
         None => (in_memory, waiting_bytes, oldest),
@@ -177,7 +189,7 @@ fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
         waiting_bytes,
         oldest_age: oldest.map(|oldest| now.saturating_duration_since(oldest)),
         totals: stream.account.totals(),
-        trouble: stream.account.trouble(),
+        trouble: stream.account.trouble(queued == 0, now),
     }
 }
 
@@ -206,10 +218,11 @@ impl Snapshot {
                 queue_size: 5000,
                 queue_dir: None,
                 dead_letter_dir: None,
-                started: start,
+                started: Instant::now(),
                 damaged_places: 0,
             }),
             now: start,
+            uptime: Duration::ZERO,
             totals: Totals::default(),
             held: 0,
             call_times: Distribution::default(),
@@ -217,7 +230,7 @@ impl Snapshot {
             memory_limit_bytes: 30_000_000,
             session: SessionState {
                 subscribed: true,
-                since: start,
+                lasting: Duration::ZERO,
                 reason: None,
                 protocol: None,
                 connections: 1,

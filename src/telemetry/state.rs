@@ -148,12 +148,12 @@ impl<'a> State<'a> {
             version: env!("CARGO_PKG_VERSION"),
             client_id: &snapshot.facts.client_id,
             now: unix(snapshot.now),
-            started: unix(snapshot.facts.started),
+            started: unix(snapshot.started()),
             ready: Readiness::of(snapshot),
             broker: Broker {
                 address: &snapshot.facts.broker,
                 connected: session.subscribed,
-                since: unix(session.since),
+                since: unix(snapshot.now - session.lasting),
                 reason: session.reason.as_deref(),
                 mqtt: session.protocol.map(|protocol| protocol.to_string()),
                 reconnects: session.connections.saturating_sub(1),
@@ -239,12 +239,8 @@ impl<'a> Stream<'a> {
                 code: &trouble.code,
                 message: &trouble.message,
                 advice: advice(&trouble.code),
-                since: unix(trouble.since),
-                retry_in_s: trouble.retry_at.map(|at| {
-                    at.duration_since(snapshot.now)
-                        .unwrap_or_default()
-                        .as_secs_f64()
-                }),
+                since: unix(snapshot.now - trouble.lasting),
+                retry_in_s: trouble.retry_in.map(|wait| wait.as_secs_f64()),
             }),
         }
     }

@@ -33,7 +33,6 @@ fn log_minute(before: &Snapshot, now: &Snapshot) {
         return;
     }
     let (p50_ms, _) = latency_ms(&now.call_times.since(&before.call_times));
-    let ages = now.streams.iter().filter_map(|stream| stream.oldest_age);
     tracing::info!(
         received,
         delivered = since(|snapshot| snapshot.totals.delivered),
@@ -41,7 +40,7 @@ fn log_minute(before: &Snapshot, now: &Snapshot) {
         failed = since(|snapshot| snapshot.totals.failed_records()),
         rejected = since(|snapshot| snapshot.totals.rejected_requests()),
         held = now.held,
-        oldest_s = ages.max().unwrap_or_default().as_secs(),
+        oldest_s = now.oldest_age().unwrap_or_default().as_secs(),
         calls,
         calls_failed = since(|snapshot| snapshot.totals.calls_failed),
         call_ms = p50_ms.map(f64::round),

@@ -122,7 +122,10 @@ impl Depth {
     }
 
     pub(super) fn release(&self, records: usize) {
-        self.held.fetch_sub(records, Ordering::Relaxed);
+        let less = |held: usize| Some(held.saturating_sub(records));
+        let _ = self
+            .held
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 

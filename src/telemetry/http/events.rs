@@ -80,13 +80,16 @@ impl Inner {
         let has_pages = self.events.receiver_count() > 0;
         let state = has_pages.then(|| past.state_event(&snapshot));
         past.recent.add(&snapshot);
+        let was_empty = past.history.is_empty();
         let point = past.history.add(&snapshot);
+        // The clock was set back: pages begin anew too.
+        let begins_anew = !was_empty && past.history.is_empty();
+        let history = begins_anew.then(|| event("history", &past.history.to_json()));
         drop(past);
         if let Some(state) = state {
             let point = point.and_then(|point| serde_json::to_string(&point).ok());
-            let point = point
-                .map(|point| event("point", &point))
-                .unwrap_or_default();
+            let point = point.map(|point| event("point", &point));
+            let point = history.or(point).unwrap_or_default();
             // An error says that the last page has just gone.
             let _ = self.events.send((state + &point).into());
         }

@@ -15,7 +15,7 @@ impl AllowedHosts {
     /// all.
     pub fn new(names: impl IntoIterator<Item = String>, listen: SocketAddr) -> Self {
         let own = Some(listen.ip()).filter(|address| !address.is_unspecified());
-        let names = names.into_iter().map(|name| name.to_ascii_lowercase());
+        let names = names.into_iter().map(|name| canonical(&name));
         AllowedHosts {
             names: names
                 .chain(own.map(|address| address.to_string()))
@@ -28,11 +28,19 @@ impl AllowedHosts {
         let Some(name) = without_port(host) else {
             return false;
         };
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let name = canonical(name);
         let address = name.parse::<IpAddr>();
         name == "localhost"
             || address.is_ok_and(|address| address.is_loopback())
             || self.names.contains(&name)
+    }
+}
+
+/// A name in lower case without the dot at its end, an address as addresses are written.
+fn canonical(name: &str) -> String {
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.to_string(),
+        Err(_) => name.trim_end_matches('.').to_ascii_lowercase(),
     }
 }
 
@@ -55,7 +63,8 @@ mod tests {
     use super::*;
 
     fn hosts(listen: &str) -> AllowedHosts {
-        AllowedHosts::new(["Gateway.example".to_owned()], listen.parse().unwrap())
+        let names = ["Gateway.example.", "FE80:0::1"];
+        AllowedHosts::new(names.map(str::to_owned), listen.parse().unwrap())
     }
 
     #[test]
@@ -69,6 +78,7 @@ mod tests {
             "[::1]:9477",
             "gateway.EXAMPLE:80",
             "localhost.",
+            "[fe80::1]:9477",
             "192.0.2.7:9477",
         ] {
             assert!(hosts.allows(host), "{host}");

@@ -4,6 +4,7 @@
 mod assets;
 mod events;
 mod host;
+mod patient;
 mod routes;
 
 use std::io;
@@ -22,6 +23,7 @@ use tokio::time::sleep;
 use super::observer::Observer;
 use crate::parameters::HttpParameters;
 use host::AllowedHosts;
+use patient::Patient;
 
 /// Connections at a time. A browser opens six, Prometheus one; who comes later waits.
 const CONNECTIONS_MAX: usize = 32;
@@ -123,7 +125,10 @@ async fn serve(stream: TcpStream, app: axum::Router) {
         .header_read_timeout(HEAD_TIMEOUT)
         // Requests have no bodies, and their heads are small.
         .max_buf_size(16 * 1024)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(
+            TokioIo::new(Patient::new(stream)),
+            TowerToHyperService::new(app),
+        )
         .await;
     if let Err(error) = served {
         tracing::debug!(%error, "an HTTP connection ended");

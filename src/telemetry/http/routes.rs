@@ -51,9 +51,13 @@ pub(super) fn app(observer: Observer, hosts: AllowedHosts) -> Router {
 
 /// Refuses requests that name a host that is not ours, and tells browsers what they may do with answers.
 async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(HOST).map(HeaderValue::to_str);
-    let host = host.and_then(Result::ok).unwrap_or_default();
-    let mut response = if hosts.allows(host) {
+    let named = request.headers().get_all(HOST).iter();
+    let mut named: Vec<&str> = named
+        .map(|host| host.to_str().unwrap_or_default())
+        .collect();
+    named.extend(request.uri().host());
+    let is_ours = !named.is_empty() && named.iter().all(|host| hosts.allows(host));
+    let mut response = if is_ours {
         next.run(request).await
     } else {
         let text =
