@@ -15,6 +15,7 @@
 import argparse
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -61,6 +62,21 @@ return {
 """
 
 
+def end_with_this_process(group, folder):
+    """Leaves a process that waits until this one is gone, killed even, and then ends the group and removes the folder."""
+    alive, ours = os.pipe()
+    if os.fork() == 0:
+        os.close(ours)
+        os.read(alive, 1)
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+    os.close(alive)
+
+
 class Browser:
     """One browser with one page; a `with` block ends it and removes what it wrote."""
 
@@ -71,7 +87,10 @@ class Browser:
         for flag in [*FLAGS, f"--user-data-dir={self.folder.name}"]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        # A process group of its own, so that all of it can be ended, whatever becomes of this process.
+        service = Service(DRIVER, popen_kw={"start_new_session": True})
+        self.driver = webdriver.Chrome(options=options, service=service)
+        end_with_this_process(service.process.pid, self.folder.name)
         self.driver.set_page_load_timeout(PATIENCE)
         self.command("Page.addScriptToEvaluateOnNewDocument", source=WATCH)
         self.resize(size)
