@@ -16,13 +16,16 @@ help: ## this list
 build: ## the program, optimised: target/release/kinesis-edge
 	cargo build --release $(CARGO_FLAGS)
 
-check: ## format and lints, with the feature `local` and without it
+check: ## format and lints, with the default features, without them, and with `otlp`
 	cargo fmt --check
 	cargo clippy --all-targets $(CARGO_FLAGS) -- -D warnings
 	cargo clippy --all-targets --no-default-features $(CARGO_FLAGS) -- -D warnings
+	cargo clippy --all-targets --features otlp $(CARGO_FLAGS) -- -D warnings
 
 test: setup check ## everything: set-up, check, all tests, and that the packaged configuration builds
 	cargo test $(CARGO_FLAGS)
+	cargo test $(CARGO_FLAGS) --features otlp --lib telemetry::otlp
+	cargo test $(CARGO_FLAGS) --features otlp --test otlp
 	cargo build --no-default-features $(CARGO_FLAGS)
 
 KILLS ?= 200

@@ -6,7 +6,7 @@ use clap::{ArgMatches, Command};
 use kinesis_edge::connector::Connector;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::parameters;
-use kinesis_edge::telemetry::{self, Server, ServiceManager};
+use kinesis_edge::telemetry::{self, Exports, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
 
@@ -37,7 +37,8 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Ok(parameters) => parameters,
         Err(faults) => return Ok(report(&faults)),
     };
-    telemetry::init_logs(parameters.log_format, &[]);
+    let mut exports = Exports::from_environment(&parameters.mqtt.client_id);
+    telemetry::init_logs_with_exports(parameters.log_format, &exports);
     let stop = signals::stop_requested()?;
     let destination = Firehose::new(FirehoseSettings {
         region: parameters.default_delivery_stream_arn.region().to_owned(),
@@ -72,5 +73,8 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     });
     let http = parameters.http.as_ref();
     let _server = http.map(|http| Server::start(http, connector.observer()));
-    Ok(exit_code(tokio::spawn(connector.run(stop)).await?))
+    exports.start(connector.observer());
+    let leftover = tokio::spawn(connector.run(stop)).await?;
+    exports.stop().await;
+    Ok(exit_code(leftover))
 }

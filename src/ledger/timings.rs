@@ -54,6 +54,15 @@ pub struct Distribution {
 }
 
 impl Distribution {
+    /// The upper bound of each bucket but the last, in seconds, with how many are at or below it.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> {
+        let counts = self.counts.iter().scan(0, |sum, count| {
+            *sum += count;
+            Some(*sum)
+        });
+        BOUNDS_SECONDS.into_iter().zip(counts)
+    }
+
     /// How many there are.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()

@@ -265,6 +265,12 @@ fn from_sources<T>(
     Sources::new(matches, &|name| std::env::var_os(name)).read(read)
 }
 
+/// Whether a variable says anything that is no parameter, but a library's own.
+#[cfg(feature = "otlp")]
+pub fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+}
+
 /// Reads every parameter from wherever `lookup` finds it. Files that parameters name are tried.
 pub fn parse(lookup: Lookup<'_>) -> Result<Parameters, Faults> {
     let mut reader = Reader::new(lookup);

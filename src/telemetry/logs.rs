@@ -2,11 +2,14 @@
 
 use std::io::IsTerminal;
 
+use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::otlp::Exports;
 use crate::parameters::LogFormat;
 
 /// What is logged where `RUST_LOG` is not set. The AWS library tells at every attempt that it found
@@ -20,32 +23,64 @@ const DEFAULT: [(&str, LevelFilter); 3] = [
 /// Starts logging. `quiet` names libraries of which only warnings are of interest. Only the first
 /// call of a process has an effect.
 pub fn init(format: LogFormat, quiet: &[&str]) {
-    let (filter, not_understood) = match std::env::var_os("RUST_LOG") {
+    let (filter, not_understood) = filter(quiet);
+    // An error means that logging was started before.
+    let started = Registry::default()
+        .with(filter)
+        .with(lines(format))
+        .try_init();
+    if started.is_ok() {
+        warn(not_understood);
+    }
+}
+
+/// The same, with spans for whoever exports them: what filters the lines does not filter these.
+pub fn init_with_exports(format: LogFormat, exports: &Exports) {
+    let Some(spans) = exports.spans() else {
+        return init(format, &[]);
+    };
+    let (filter, not_understood) = filter(&[]);
+    let lines = lines(format).with_filter(filter);
+    let started = Registry::default().with(spans).with(lines).try_init();
+    if started.is_ok() {
+        warn(not_understood);
+    }
+}
+
+/// What of `RUST_LOG` is to be logged, and what of it is not understood.
+fn filter(quiet: &[&str]) -> (Targets, Vec<String>) {
+    match std::env::var_os("RUST_LOG") {
         Some(directives) => read(&directives.to_string_lossy()),
         None => {
             let quiet = quiet.iter().map(|&library| (library, LevelFilter::WARN));
             let filter = by_default().with_targets(DEFAULT.into_iter().chain(quiet));
             (filter, Vec::new())
         }
-    };
+    }
+}
+
+/// What writes the lines.
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let lines = fmt::layer().with_writer(std::io::stderr);
-    let lines = match format {
+    match format {
         LogFormat::Text => lines
             .with_ansi(std::io::stderr().is_terminal())
             .with_target(false)
             .boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
-    };
-    // An error means that logging was started before.
-    let started = Registry::default().with(filter).with(lines).try_init();
-    if started.is_ok() {
-        for directive in not_understood {
-            tracing::warn!(
-                directive,
-                "this part of RUST_LOG is not understood and left out; valid are LEVEL, TARGET=LEVEL and \
-                 TARGET, with a comma between them and one of off, error, warn, info, debug, trace as LEVEL"
-            );
-        }
+    }
+}
+
+fn warn(not_understood: Vec<String>) {
+    for directive in not_understood {
+        tracing::warn!(
+            directive,
+            "this part of RUST_LOG is not understood and left out; valid are LEVEL, TARGET=LEVEL and \
+             TARGET, with a comma between them and one of off, error, warn, info, debug, trace as LEVEL"
+        );
     }
 }
 

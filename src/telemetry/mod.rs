@@ -9,6 +9,11 @@ mod http;
 mod logs;
 mod metrics;
 mod observer;
+#[cfg(feature = "otlp")]
+mod otlp;
+#[cfg(not(feature = "otlp"))]
+#[path = "otlp/absent.rs"]
+mod otlp;
 mod process;
 mod rates;
 mod service_manager;
@@ -17,7 +22,8 @@ mod summary;
 
 pub use heartbeat::{OFFLINE, status as own_status};
 pub use http::Server;
-pub use logs::init as init_logs;
+pub use logs::{init as init_logs, init_with_exports as init_logs_with_exports};
 pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, StreamSnapshot};
+pub use otlp::Exports;
 pub use service_manager::ServiceManager;
 pub use summary::summarize;

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::{Flight, Worker};
 use crate::aggregate::Plan;
 use crate::delivery::refill;
-use crate::destination::Destination;
+use crate::destination::{CallError, Destination};
 use crate::status::Expected;
 
 /// How long calls, and whatever else brings statuses, wait before they look again whether these have room.
@@ -120,7 +122,11 @@ impl<D: Destination> Worker<D> {
         let single = self.context.settings.publish_interval.is_zero();
         let ledger = self.context.ledger.clone();
         let open_call = ledger.begin_call();
-        let span = tracing::debug_span!("call", stream = %stream.arn, records = records.len());
+        // The last two are set where the call fails; `otel.status_code` is how a span says that it is of one.
+        let span = tracing::debug_span!(
+            "call", stream = %stream.arn, records = records.len(),
+            error.code = Empty, otel.status_code = Empty,
+        );
         let call = async move {
             let data = cargo.into_data().await?;
             tracing::debug!(firehose_records = data.len(), "calling");
@@ -135,6 +141,11 @@ impl<D: Destination> Worker<D> {
             taken.for_each(|(&bytes, _)| ledger.billed(bytes));
             Ok(outcomes)
         };
+        let call = call.inspect_err(|failure: &CallError| {
+            Span::current()
+                .record("error.code", failure.error.code.as_str())
+                .record("otel.status_code", "ERROR");
+        });
         let call = self.calls.spawn(call.instrument(span));
         let generation = self.backoff.generation();
         self.in_flight.insert(

@@ -1,21 +1,19 @@
-//! A snapshot as Prometheus text. The only user of the `prometheus` crate, which writes the format; what is
-//! written is made anew for each scrape, so a stream that is forgotten leaves no series behind, and all
-//! numbers are of one moment. Names and units follow Prometheus' conventions; the README lists them.
+//! A snapshot as metrics: the one list of them, for whoever takes them. It is made anew for each look, so a stream
+//! that is forgotten leaves no series behind, and all numbers are of one moment. Names and units follow
+//! Prometheus' conventions; the README lists them.
+
+mod family;
+mod text;
 
 use std::time::SystemTime;
 
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType,
-};
-use prometheus::{TEXT_FORMAT, TextEncoder};
-
-use super::observer::{Snapshot, StreamSnapshot};
+use self::family::Families;
+pub use self::family::{Family, Sample, Values};
+pub use self::text::CONTENT_TYPE;
+use super::observer::Snapshot;
 use super::process::Process;
 use crate::code::Code;
-use crate::ledger::{BOUNDS_SECONDS, ByCode, DAMAGED_CODE, Distribution, FAULT_CODE};
-
-/// What [`render`] writes.
-pub const CONTENT_TYPE: &str = TEXT_FORMAT;
+use crate::ledger::{DAMAGED_CODE, FAULT_CODE};
 
 /// Codes of ours that end records, and those that end requests before: counted from the start, with 0.
 const FAILING: [&str; 5] = [
@@ -35,8 +33,8 @@ const REJECTING: [&str; 7] = [
     Code::ConnectorStopped.as_str(),
 ];
 
-/// A snapshot in the text format of Prometheus.
-pub fn render(snapshot: &Snapshot, process: Option<Process>) -> String {
+/// All metrics of a snapshot, those too that have no values at the moment.
+pub fn families(snapshot: &Snapshot, process: Option<Process>) -> Vec<Family> {
     let mut families = Families::default();
     records(&mut families, snapshot);
     queues(&mut families, snapshot);
@@ -44,10 +42,12 @@ pub fn render(snapshot: &Snapshot, process: Option<Process>) -> String {
     mqtt(&mut families, snapshot);
     disk(&mut families, snapshot);
     ourselves(&mut families, snapshot, process);
-    // An error would be a family without metrics, and none is added.
-    TextEncoder::new()
-        .encode_to_string(&families.0)
-        .unwrap_or_default()
+    families.0
+}
+
+/// A snapshot in the text format of Prometheus.
+pub fn render(snapshot: &Snapshot, process: Option<Process>) -> String {
+    text::write(families(snapshot, process))
 }
 
 fn records(families: &mut Families, snapshot: &Snapshot) {
@@ -149,12 +149,12 @@ fn calls(families: &mut Families, snapshot: &Snapshot) {
         ("complete", totals.calls_complete),
         ("partial", totals.calls_partial),
         ("failed", totals.calls_failed),
-    ];
+    ]
+    .map(|(result, calls)| Sample::labelled("result", result, calls as f64));
     families.add(
         "kinesis_edge_calls_total",
         "Calls to Firehose that ended, by result: all records taken, some of them, none.",
-        MetricType::COUNTER,
-        by_result.map(|(result, calls)| counter(labels(&[("result", result)]), calls)),
+        Values::Counter(by_result.into()),
     );
     families.gauge(
         "kinesis_edge_calls_in_flight",
@@ -169,15 +169,14 @@ fn calls(families: &mut Families, snapshot: &Snapshot) {
     families.histogram(
         "kinesis_edge_call_duration_seconds",
         "How long calls to Firehose took, however they ended, compression of their records included.",
-        &snapshot.call_times,
+        snapshot.call_times,
     );
-    if let Some(expire) = snapshot.credentials_expire {
-        families.gauge(
-            "kinesis_edge_credentials_expiry_timestamp_seconds",
-            "When the AWS credentials in use end.",
-            unix(expire),
-        );
-    }
+    let expire = snapshot.credentials_expire.map(unix).map(Sample::bare);
+    families.add(
+        "kinesis_edge_credentials_expiry_timestamp_seconds",
+        "When the AWS credentials in use end.",
+        Values::Gauge(expire.into_iter().collect()),
+    );
 }
 
 fn mqtt(families: &mut Families, snapshot: &Snapshot) {
@@ -239,7 +238,7 @@ fn disk(families: &mut Families, snapshot: &Snapshot) {
         families.histogram(
             "kinesis_edge_queue_dir_sync_duration_seconds",
             "How long it took to write and sync a group of records.",
-            &disk.syncs,
+            disk.syncs,
         );
         families.counter(
             "kinesis_edge_queue_dir_damaged_records_total",
@@ -285,11 +284,11 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
     families.add(
         "kinesis_edge_build_info",
         "Always 1; its labels say what runs.",
-        MetricType::GAUGE,
-        [gauge(
-            labels(&[("version", env!("CARGO_PKG_VERSION"))]),
+        Values::Gauge(vec![Sample::labelled(
+            "version",
+            env!("CARGO_PKG_VERSION"),
             1.0,
-        )],
+        )]),
     );
     families.gauge(
         "process_start_time_seconds",
@@ -300,8 +299,7 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
         families.add(
             "process_cpu_seconds_total",
             "CPU time that the process used, in user and system mode.",
-            MetricType::COUNTER,
-            [float_counter(process.cpu_seconds)],
+            Values::Counter(vec![Sample::bare(process.cpu_seconds)]),
         );
         families.gauge(
             "process_resident_memory_bytes",
@@ -309,121 +307,6 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
             process.resident_bytes as f64,
         );
     }
-}
-
-/// What is written, in its order.
-#[derive(Default)]
-struct Families(Vec<MetricFamily>);
-
-impl Families {
-    /// Adds a family; nothing where it has no metrics.
-    fn add(
-        &mut self,
-        name: &str,
-        help: &str,
-        kind: MetricType,
-        metrics: impl IntoIterator<Item = Metric>,
-    ) {
-        let metrics: Vec<Metric> = metrics.into_iter().collect();
-        if metrics.is_empty() {
-            return;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(name.to_owned());
-        family.set_help(help.to_owned());
-        family.set_field_type(kind);
-        family.set_metric(metrics);
-        self.0.push(family);
-    }
-
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.add(
-            name,
-            help,
-            MetricType::COUNTER,
-            [counter(Vec::new(), value)],
-        );
-    }
-
-    fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.add(name, help, MetricType::GAUGE, [gauge(Vec::new(), value)]);
-    }
-
-    fn by_code(&mut self, name: &str, help: &str, by_code: &ByCode, always: &[&'static str]) {
-        let absent = always.iter().copied();
-        let absent = absent.filter(|code| !by_code.contains_key(*code));
-        let all = by_code
-            .iter()
-            .map(|(code, &count)| (code.as_str(), count))
-            .chain(absent.map(|code| (code, 0)));
-        let metrics = all.map(|(code, count)| counter(labels(&[("code", code)]), count));
-        self.add(name, help, MetricType::COUNTER, metrics);
-    }
-
-    fn streams(
-        &mut self,
-        name: &str,
-        help: &str,
-        snapshot: &Snapshot,
-        value: impl Fn(&StreamSnapshot) -> Option<f64>,
-    ) {
-        let metrics = snapshot.streams.iter().filter_map(|stream| {
-            let labels = labels(&[("stream", stream.arn.as_str())]);
-            Some(gauge(labels, value(stream)?))
-        });
-        self.add(name, help, MetricType::GAUGE, metrics);
-    }
-
-    fn histogram(&mut self, name: &str, help: &str, distribution: &Distribution) {
-        let mut cumulative = 0;
-        let buckets = BOUNDS_SECONDS.iter().zip(distribution.counts);
-        let buckets = buckets.map(|(&bound, count)| {
-            cumulative += count;
-            let mut bucket = Bucket::default();
-            bucket.set_upper_bound(bound);
-            bucket.set_cumulative_count(cumulative);
-            bucket
-        });
-        let mut histogram = Histogram::default();
-        histogram.set_bucket(buckets.collect());
-        histogram.set_sample_count(distribution.count());
-        histogram.set_sample_sum(distribution.sum_seconds);
-        let mut metric = Metric::default();
-        metric.set_histogram(histogram);
-        self.add(name, help, MetricType::HISTOGRAM, [metric]);
-    }
-}
-
-fn labels(pairs: &[(&str, &str)]) -> Vec<LabelPair> {
-    let pairs = pairs.iter().map(|(name, value)| {
-        let mut label = LabelPair::default();
-        label.set_name((*name).to_owned());
-        label.set_value((*value).to_owned());
-        label
-    });
-    pairs.collect()
-}
-
-fn counter(labels: Vec<LabelPair>, value: u64) -> Metric {
-    let mut metric = float_counter(value as f64);
-    metric.set_label(labels);
-    metric
-}
-
-fn float_counter(value: f64) -> Metric {
-    let mut counter = Counter::default();
-    counter.set_value(value);
-    let mut metric = Metric::default();
-    metric.set_counter(counter);
-    metric
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_gauge(gauge);
-    metric.set_label(labels);
-    metric
 }
 
 fn unix(time: SystemTime) -> f64 {
