@@ -408,6 +408,16 @@ async fn no_endpoint_at_start(variable: &str) {
     }
     let told = [TROUBLE, WORKS_AGAIN].map(|words| lines(&process, words));
     assert_eq!(told, [1, 1], "{}", process.stderr());
+    // What happens next, and how often it was.
+    assert_eq!(lines(&process, "retry_in_ms="), 1, "{}", process.stderr());
+    let log = process.stderr();
+    let (_, after) = log.split_once("failed_calls=").expect("it is counted");
+    let calls = after.split_whitespace().next();
+    let calls: Option<u64> = calls.and_then(|calls| calls.parse().ok());
+    assert!(
+        calls >= Some(5),
+        "one without an endpoint, four hung up on: {log}"
+    );
     assert_eq!(endpoint.accepted("test").len(), app.count());
 }
 

@@ -542,7 +542,11 @@ async fn it_listens_on_loopback_only_and_writes_nothing_but_the_data() {
     let addresses = listening_addresses(local.process.pid());
     // In the notation of /proc/net/tcp, 127.0.0.1 is 0100007F on little-endian machines.
     let loopback = format!("{:08X}", u32::from_ne_bytes([127, 0, 0, 1]));
-    assert_eq!(addresses.len(), 2, "broker and endpoint: {addresses:?}");
+    assert_eq!(
+        addresses.len(),
+        3,
+        "broker, endpoint and page: {addresses:?}"
+    );
     assert!(
         addresses
             .iter()
