@@ -62,6 +62,12 @@ impl From<SystemTime> for Utc {
     }
 }
 
+/// Seconds since 1970; 0 for what was before.
+pub fn unix_seconds(time: SystemTime) -> f64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
 /// A moment as HTTP headers have it (RFC 9110 section 5.6.7), to the second.
 pub fn http_date(time: SystemTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];

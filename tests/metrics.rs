@@ -12,60 +12,13 @@ use std::time::Duration;
 
 use common::http::{self, samples, sum};
 use common::{
-    App, ConnectorProcess, Mosquitto, PATIENCE, RunningConnector, STREAM, endpoint, eventually,
-    finish, finish_with, free_port, parameters, quick_firehose, stdout, stream_arn,
+    App, ConnectorProcess, Mosquitto, PATIENCE, STREAM, Watched, endpoint, eventually, finish,
+    finish_with, free_address, stdout, stream_arn,
 };
-use kinesis_edge::local::{CallFault, Endpoint, Faults};
-use kinesis_edge::telemetry::Server;
+use kinesis_edge::local::{CallFault, Faults};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-
-fn free_address() -> SocketAddr {
-    ([127, 0, 0, 1], free_port()).into()
-}
-
-/// A connector in this process with a server.
-struct Site {
-    broker: Mosquitto,
-    endpoint: Endpoint,
-    app: App,
-    address: SocketAddr,
-    connector: RunningConnector,
-    _server: Server,
-}
-
-impl Site {
-    async fn start(more: &[(&str, &str)]) -> Self {
-        let (broker, endpoint, address) = (Mosquitto::start(), endpoint().await, free_address());
-        let (url, listen) = (broker.url(), address.to_string());
-        let mut given = vec![
-            ("MQTT_URL", url.as_str()),
-            ("HTTP_LISTEN", &listen),
-            ("PUBLISH_INTERVAL", "1"),
-        ];
-        given.extend_from_slice(more);
-        let parameters = parameters(&given);
-        let destination = quick_firehose(&endpoint.url()).await;
-        let connector = RunningConnector::start(&parameters, destination);
-        let http = parameters.http.expect("it was given");
-        let server = Server::start(&http, connector.observer());
-        let app = App::connect(broker.port).await;
-        until_ready(address).await;
-        Site {
-            broker,
-            endpoint,
-            app,
-            address,
-            connector,
-            _server: server,
-        }
-    }
-
-    async fn scrape(&self) -> HashMap<String, f64> {
-        scrape(self.address).await
-    }
-}
 
 async fn until_ready(address: SocketAddr) {
     let ready = async {
@@ -98,7 +51,7 @@ fn balance(samples: &HashMap<String, f64>) -> (f64, f64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_counted_is_what_happened() {
-    let site = Site::start(&[]).await;
+    let site = Watched::start(&[]).await;
     let half = Faults {
         failing_share: 0.5,
         ..Faults::default()
@@ -125,7 +78,7 @@ async fn what_is_counted_is_what_happened() {
     // The last has no id, and so no status of its own to tell it by; it is answered all the same.
     site.app.wait_for(331).await;
 
-    let samples = site.scrape().await;
+    let samples = scrape(site.address).await;
     let value = |name: &str| samples.get(name).copied().unwrap_or(f64::NAN);
     assert_eq!(value("kinesis_edge_records_received_total"), 331.0);
     assert_eq!(
@@ -163,14 +116,14 @@ async fn what_is_counted_is_what_happened() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_waits_is_held_and_shown_with_its_age() {
-    let site = Site::start(&[("PUBLISH_INTERVAL", "900")]).await;
+    let site = Watched::start(&[("PUBLISH_INTERVAL", "900")]).await;
     for number in 0..50 {
         site.app.request(&format!("{number}"), "0123456789").await;
     }
     let queued = format!("kinesis_edge_queue_records{{stream=\"{STREAM}\"}}");
-    let mut samples = site.scrape().await;
+    let mut samples = scrape(site.address).await;
     while samples[&queued] < 50.0 {
-        samples = site.scrape().await;
+        samples = scrape(site.address).await;
     }
     assert_eq!(samples["kinesis_edge_records_held"], 50.0);
     let of_stream = |name: &str| samples[&format!("{name}{{stream=\"{STREAM}\"}}")];
@@ -273,7 +226,7 @@ async fn promtool_finds_nothing_to_say() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (queue, letters) = (path("queue"), path("letters"));
     let given = [("QUEUE_DIR", queue.as_str()), ("DEAD_LETTER_DIR", &letters)];
-    let site = Site::start(&given).await;
+    let site = Watched::start(&given).await;
     let denied = Faults {
         call: CallFault::NotRetryable,
         ..Faults::default()
@@ -302,11 +255,12 @@ async fn promtool_finds_nothing_to_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readiness_names_the_part_that_is_not_and_why() {
-    let mut site = Site::start(&[
+    let mut site = Watched::start(&[
         ("DELIVERY_STREAM_QUEUE_SIZE", "2000"),
         ("PUBLISH_INTERVAL", "900"),
     ])
     .await;
+    until_ready(site.address).await;
     let part = |body: &str, name: &str| {
         let answer: serde_json::Value = serde_json::from_str(body).unwrap();
         let parts = answer["parts"].as_array().unwrap().clone();
@@ -358,7 +312,7 @@ async fn readiness_names_the_part_that_is_not_and_why() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_reads_for_hosts_of_this_device_are_answered() {
-    let site = Site::start(&[("HTTP_ALLOWED_HOSTS", "gateway.example")]).await;
+    let site = Watched::start(&[("HTTP_ALLOWED_HOSTS", "gateway.example")]).await;
     let ask = async |request: &str| http::request(site.address, request).await;
     for path in ["/", "/metrics", "/healthz", "/readyz", "/events"] {
         let foreign = ask(&format!(
@@ -398,7 +352,7 @@ async fn only_reads_for_hosts_of_this_device_are_answered() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_that_say_nothing_do_not_keep_others_out() {
-    let site = Site::start(&[]).await;
+    let site = Watched::start(&[]).await;
     let mut silent = Vec::new();
     for _ in 0..40 {
         let mut stream = TcpStream::connect(site.address).await.unwrap();

@@ -11,75 +11,36 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use common::http::{self, samples, sum};
-use common::{
-    App, Mosquitto, PATIENCE, RunningConnector, STREAM, endpoint, eventually, finish, free_port,
-    parameters, python, quick_firehose, stderr, stdout,
-};
-use kinesis_edge::local::{CallFault, Endpoint, Faults};
-use kinesis_edge::telemetry::Server;
+use common::{PATIENCE, STREAM, Watched, eventually, finish, python, stderr, stdout};
+use kinesis_edge::local::{CallFault, Faults};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-/// A connector with its page.
-struct Site {
-    _broker: Mosquitto,
-    endpoint: Endpoint,
-    app: App,
-    address: SocketAddr,
-    connector: RunningConnector,
-    _server: Server,
-}
+/// The least queue that there is.
+const QUEUE: [(&str, &str); 1] = [("DELIVERY_STREAM_QUEUE_SIZE", "2000")];
 
-impl Site {
-    async fn start(interval: &str) -> Self {
-        let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
-        let address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-        let (url, listen) = (broker.url(), address.to_string());
-        let parameters = parameters(&[
-            ("MQTT_URL", url.as_str()),
-            ("HTTP_LISTEN", &listen),
-            ("PUBLISH_INTERVAL", interval),
-            ("DELIVERY_STREAM_QUEUE_SIZE", "2000"),
-        ]);
-        let destination = quick_firehose(&endpoint.url()).await;
-        let connector = RunningConnector::start(&parameters, destination);
-        let http = parameters.http.expect("it was given");
-        let server = Server::start(&http, connector.observer());
-        let app = App::connect(broker.port).await;
-        eventually("it is connected", || connector.look().session.subscribed).await;
-        Site {
-            _broker: broker,
-            endpoint,
-            app,
-            address,
-            connector,
-            _server: server,
-        }
+/// What a browser makes of the page now, and a screenshot of it.
+async fn look(site: &Watched, name: &str, more: &[&str]) -> Value {
+    std::fs::create_dir_all("target/page").expect("a folder for screenshots");
+    let screenshot = format!("target/page/{name}.png");
+    let mut look = page("look", site.address);
+    look.args(["--screenshot", &screenshot, "--settle", "1.5"]);
+    let looked = finish(look.args(more)).await;
+    assert!(looked.status.success(), "{}", stderr(&looked));
+    let looked: Value = serde_json::from_str(&stdout(&looked)).expect("JSON");
+    for what in ["errors", "violations", "doubled"] {
+        assert_eq!(
+            looked[what].as_array().map(Vec::len),
+            Some(0),
+            "{what}: {looked}"
+        );
     }
-
-    /// What a browser makes of the page now, and a screenshot of it.
-    async fn look(&self, name: &str, more: &[&str]) -> Value {
-        std::fs::create_dir_all("target/page").expect("a folder for screenshots");
-        let screenshot = format!("target/page/{name}.png");
-        let mut look = page("look", self.address);
-        look.args(["--screenshot", &screenshot, "--settle", "1.5"]);
-        let looked = finish(look.args(more)).await;
-        assert!(looked.status.success(), "{}", stderr(&looked));
-        let looked: Value = serde_json::from_str(&stdout(&looked)).expect("JSON");
-        for what in ["errors", "violations", "doubled"] {
-            assert_eq!(
-                looked[what].as_array().map(Vec::len),
-                Some(0),
-                "{what}: {looked}"
-            );
-        }
-        let width = &looked["width"];
-        // A scroll bar down its side takes some of the window.
-        let (content, window) = (width["content"].as_u64(), width["window"].as_u64());
-        assert!(content <= window, "it scrolls sideways: {width}");
-        looked
-    }
+    let width = &looked["width"];
+    // A scroll bar down its side takes some of the window.
+    let (content, window) = (width["content"].as_u64(), width["window"].as_u64());
+    assert!(content <= window, "it scrolls sideways: {width}");
+    looked
 }
 
 fn page(command: &str, address: SocketAddr) -> Command {
@@ -91,7 +52,7 @@ fn page(command: &str, address: SocketAddr) -> Command {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_numbers_are_those_of_the_metrics() {
-    let site = Site::start("1").await;
+    let site = Watched::start(&QUEUE).await;
     let denied = Faults {
         call: CallFault::AccessDenied,
         ..Faults::default()
@@ -101,19 +62,19 @@ async fn its_numbers_are_those_of_the_metrics() {
         site.app.request(&format!("{number}"), "a record").await;
     }
     site.app.wait_for(250).await;
-    let looked = site.look("healthy", &[]).await;
+    let looked = look(&site, "healthy", &[]).await;
     assert_eq!(looked["level"], "well", "{looked}");
     let stream = common::stream_arn("denied");
     site.app.request_to(&stream, "denied", "no").await;
     site.app.raw("not a request").await;
     site.app.wait_for(252).await;
 
-    let looked = site
-        .look(
-            "refused-phone-dark",
-            &["--size", "390x844", "--scheme", "dark"],
-        )
-        .await;
+    let looked = look(
+        &site,
+        "refused-phone-dark",
+        &["--size", "390x844", "--scheme", "dark"],
+    )
+    .await;
     let metrics = samples(&http::get(site.address, "/metrics").await.body);
     let of_stream = |name: &str| format!("{name}{{stream=\"{STREAM}\"}}");
     for (figure, metric) in [
@@ -151,7 +112,7 @@ async fn its_numbers_are_those_of_the_metrics() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_shows_while_one_looks_and_so_does_its_end() {
-    let site = Site::start("0").await;
+    let site = Watched::start(&[QUEUE[0], ("PUBLISH_INTERVAL", "0")]).await;
     let mut wait = page("wait", site.address);
     wait.args([
         "--headline",
@@ -180,7 +141,7 @@ async fn a_fault_shows_while_one_looks_and_so_does_its_end() {
     let shown = next().await;
     let after = shown["at"].as_f64().expect("an instant") - injected;
     println!("the fault shows after {after:.2} s");
-    let looked = site.look("endpoint-down", &[]).await;
+    let looked = look(&site, "endpoint-down", &[]).await;
     assert_eq!(looked["level"], "bad", "{looked}");
     assert_eq!(looked["figures"]["totals.held"], 1);
 
@@ -192,7 +153,7 @@ async fn a_fault_shows_while_one_looks_and_so_does_its_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_queue_shows_with_what_to_do() {
-    let site = Site::start("900").await;
+    let site = Watched::start(&[QUEUE[0], ("PUBLISH_INTERVAL", "900")]).await;
     site.endpoint.faults().set_all(Faults {
         call: CallFault::Hang,
         ..Faults::default()
@@ -201,7 +162,7 @@ async fn a_full_queue_shows_with_what_to_do() {
         site.app.request(&format!("{number}"), "x").await;
     }
     eventually("the queue is full", || site.connector.look().held == 2000).await;
-    let looked = site.look("queue-full", &[]).await;
+    let looked = look(&site, "queue-full", &[]).await;
     let headline = looked["headline"].as_str().expect("a headline");
     assert!(headline.contains("queue is full"), "{headline}");
     assert_eq!(looked["figures"]["streams.0.queued"], 2000);

@@ -1,13 +1,14 @@
 //! `kinesis-edge check`: what would go wrong, before it does.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::check::{self, Step, StepName, Verdict};
 use kinesis_edge::parameters;
 
-use super::text::excerpt;
+use super::arg_json;
+use super::text::{excerpt, to_stdout};
 
 /// The most characters of a message that are shown; the longest sentences of ours have half as many.
 const CHARACTERS: usize = 1000;
@@ -28,12 +29,7 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Put a test record into the default stream, too"),
         )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("For programs: one JSON object per line"),
-        )
+        .arg(arg_json())
         .args(parameters::args())
 }
 
@@ -49,16 +45,11 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             lines(step, colours)
         };
         // Each at once: the last one may take a while.
-        let mut out = io::stdout().lock();
-        let told = writeln!(out, "{line}").and_then(|()| out.flush());
+        let told = to_stdout(|out| writeln!(out, "{line}"));
         written = std::mem::replace(&mut written, Ok(())).and(told);
     })
     .await;
-    match written {
-        // A reader that has seen enough, such as `head`, is no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
+    written?;
     Ok(if well {
         ExitCode::SUCCESS
     } else {

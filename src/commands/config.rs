@@ -3,10 +3,11 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use kinesis_edge::parameters::{self, Effective, Origin};
 use serde_json::{Value, json};
 
+use super::arg_json;
 use super::report;
 use super::text::{Table, excerpt, to_stdout};
 
@@ -24,12 +25,7 @@ pub fn command() -> Command {
              faulty ones with !. Passwords are shown as ***. Nothing is started.\n\n\
              Exit status: 0 when `run` could start with them, 2 for a faulty configuration.",
         )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("For programs: one JSON object per line"),
-        )
+        .arg(arg_json())
         .args(parameters::args())
         .after_long_help(EXAMPLES)
 }

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use clap::{Arg, Command, value_parser};
 use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
+
+use super::arg_json;
 
 /// With the directory, `--json`, and the flag of the parameter that names the directory.
 pub fn with_args(command: Command, help: &'static str, parameter: Vec<Arg>) -> Command {
@@ -14,12 +16,7 @@ pub fn with_args(command: Command, help: &'static str, parameter: Vec<Arg>) -> C
                 .value_parser(value_parser!(PathBuf))
                 .help(help),
         )
-        .arg(
-            Arg::new("json")
-                .long("json")
-                .action(ArgAction::SetTrue)
-                .help("For programs: one JSON object per line"),
-        )
+        .arg(arg_json())
         .args(parameter)
 }
 

@@ -22,7 +22,7 @@ mod text;
 
 use std::process::ExitCode;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::connector::ConnectorError;
 use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters::Faults;
@@ -77,6 +77,14 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("man", matches)) => man::execute(matches),
         _ => Err(anyhow::anyhow!("no such command; see --help")),
     }
+}
+
+/// `--json`, of commands that show something.
+fn arg_json() -> Arg {
+    Arg::new("json")
+        .long("json")
+        .action(ArgAction::SetTrue)
+        .help("For programs: one JSON object per line")
 }
 
 /// Tells every fault of a configuration.

@@ -326,8 +326,9 @@ impl<D: Destination> Worker<D> {
                 vec![each; records.len()]
             }
         };
-        call.end(how_it_ended(&outcomes), sent);
-        self.note(&outcomes, generation);
+        let end = how_it_ended(&outcomes);
+        call.end(end, sent);
+        self.note(&outcomes, end, generation);
         self.end(Ended {
             records,
             outcomes,
@@ -436,7 +437,7 @@ impl<D: Destination> Worker<D> {
     }
 
     /// Back-off and log from what a call brought.
-    fn note(&mut self, outcomes: &[Outcome], generation: u64) {
+    fn note(&mut self, outcomes: &[Outcome], end: CallEnd, generation: u64) {
         let now = Instant::now();
         let is_retry = |outcome: &&Outcome| matches!(outcome, Outcome::Retry(_));
         let retried = outcomes.iter().filter(is_retry).count();
@@ -455,11 +456,7 @@ impl<D: Destination> Worker<D> {
         let retry_at = self.backoff.until(now);
         self.trouble
             .note_call(&self.stream.arn, outcomes, retry_at, now);
-        self.note_account(outcomes, now);
-    }
-
-    /// The same for whoever looks at the stream.
-    fn note_account(&self, outcomes: &[Outcome], now: Instant) {
+        // The same for whoever looks at the stream.
         let account = &self.stream.account;
         match outcomes.iter().find_map(Outcome::error) {
             None => account.recovers(),
@@ -467,8 +464,8 @@ impl<D: Destination> Worker<D> {
                 let ailment = Ailment {
                     code: &error.code,
                     message: &error.message,
-                    delivers: how_it_ended(outcomes) == CallEnd::Partial,
-                    retry_at: self.backoff.until(now),
+                    delivers: end == CallEnd::Partial,
+                    retry_at,
                 };
                 account.ails(ailment, now);
             }

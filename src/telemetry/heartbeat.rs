@@ -1,11 +1,12 @@
 //! The connector's own status: its figures as small JSON for fleets that have MQTT and no HTTP.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::health::Readiness;
 use super::observer::Snapshot;
+use crate::utc::unix_ms;
 
 /// What the broker is to publish when the connection breaks.
 pub const OFFLINE: &str = "{\"state\":\"offline\"}";
@@ -46,12 +47,11 @@ pub fn status(snapshot: &Snapshot) -> String {
     let totals = &snapshot.totals;
     let readiness = Readiness::of(snapshot);
     let unwell = readiness.parts.into_iter().filter(|part| !part.ok);
-    let unix = snapshot.now.duration_since(SystemTime::UNIX_EPOCH);
     let status = Status {
         state: "online",
         client_id: &snapshot.facts.client_id,
         version: env!("CARGO_PKG_VERSION"),
-        time: unix.unwrap_or_default().as_secs(),
+        time: unix_ms(snapshot.now) / 1000,
         uptime_s: snapshot.uptime.as_secs(),
         ready: readiness.ok,
         not_ready: unwell.map(|part| part.reason).collect(),

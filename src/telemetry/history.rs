@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::observer::Snapshot;
 use super::rates::latency_ms;
 use crate::ledger::Distribution;
+use crate::utc::unix_ms;
 
 /// Time between two points.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -95,11 +96,7 @@ impl History {
         let (p50_ms, p99_ms) = latency_ms(&now.call_times.since(&last.call_times));
         let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / passed;
         let point = Point {
-            t: now
-                .at
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap_or_default()
-                .as_secs(),
+            t: unix_ms(now.at) / 1000,
             received: per_second(now.received, last.received),
             delivered: per_second(now.delivered, last.delivered),
             failed: per_second(now.failed, last.failed),

@@ -1,7 +1,5 @@
 //! The state as JSON: what the page is drawn from, every second.
 
-use std::time::SystemTime;
-
 use serde::Serialize;
 
 use super::advice::advice;
@@ -9,6 +7,7 @@ use super::health::Readiness;
 use super::observer::{Snapshot, StreamSnapshot};
 use super::rates::Rates;
 use crate::ledger::ByCode;
+use crate::utc::unix_seconds;
 
 /// Everything the page shows.
 #[derive(Debug, Serialize)]
@@ -147,13 +146,13 @@ impl<'a> State<'a> {
         State {
             version: env!("CARGO_PKG_VERSION"),
             client_id: &snapshot.facts.client_id,
-            now: unix(snapshot.now),
-            started: unix(snapshot.started()),
+            now: unix_seconds(snapshot.now),
+            started: unix_seconds(snapshot.started()),
             ready: Readiness::of(snapshot),
             broker: Broker {
                 address: &snapshot.facts.broker,
                 connected: session.subscribed,
-                since: unix(snapshot.now - session.lasting),
+                since: unix_seconds(snapshot.now - session.lasting),
                 reason: session.reason.as_deref(),
                 mqtt: session.protocol.map(|protocol| protocol.to_string()),
                 reconnects: session.connections.saturating_sub(1),
@@ -202,7 +201,7 @@ impl<'a> State<'a> {
                 limit_bytes: letters.max_bytes,
             }),
             credentials: Credentials {
-                expires: snapshot.credentials_expire.map(unix),
+                expires: snapshot.credentials_expire.map(unix_seconds),
             },
             streams: streams
                 .map(|(place, stream)| Stream::of(stream, place == 0, snapshot, &rates))
@@ -239,7 +238,7 @@ impl<'a> Stream<'a> {
                 code: &trouble.code,
                 message: &trouble.message,
                 advice: advice(&trouble.code),
-                since: unix(snapshot.now - trouble.lasting),
+                since: unix_seconds(snapshot.now - trouble.lasting),
                 retry_in_s: trouble.retry_in.map(|wait| wait.as_secs_f64()),
             }),
         }
@@ -251,11 +250,4 @@ fn by_code(by_code: &ByCode) -> Vec<CodeCount<'_>> {
     pairs
         .map(|(code, &records)| CodeCount { code, records })
         .collect()
-}
-
-/// Seconds since 1970; the page's own clock may be another.
-fn unix(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }

@@ -18,6 +18,8 @@ mod mosquitto;
 mod programs;
 mod publisher;
 mod relay;
+#[cfg(feature = "local")]
+mod watched;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
@@ -34,6 +36,8 @@ pub use mosquitto::{Mosquitto, MosquittoOptions};
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
 pub use publisher::Publisher;
 pub use relay::Relay;
+#[cfg(feature = "local")]
+pub use watched::{Watched, free_address};
 
 /// The stream that tests send to when they name none.
 pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";

@@ -5,8 +5,6 @@
 mod family;
 mod text;
 
-use std::time::SystemTime;
-
 use self::family::Families;
 pub use self::family::{Family, Sample, Values};
 pub use self::text::CONTENT_TYPE;
@@ -14,6 +12,7 @@ use super::observer::Snapshot;
 use super::process::Process;
 use crate::code::Code;
 use crate::ledger::{DAMAGED_CODE, FAULT_CODE};
+use crate::utc::unix_seconds;
 
 /// Codes of ours that end records, and those that end requests before: counted from the start, with 0.
 const FAILING: [&str; 5] = [
@@ -124,7 +123,11 @@ fn queues(families: &mut Families, snapshot: &Snapshot) {
         "kinesis_edge_stream_failing_since_timestamp_seconds",
         "Since when calls of a stream have not gone well; no series where they do.",
         snapshot,
-        |stream| Some(unix(snapshot.now - stream.trouble.as_ref()?.lasting)),
+        |stream| {
+            Some(unix_seconds(
+                snapshot.now - stream.trouble.as_ref()?.lasting,
+            ))
+        },
     );
     families.gauge(
         "kinesis_edge_queue_records_limit",
@@ -171,7 +174,10 @@ fn calls(families: &mut Families, snapshot: &Snapshot) {
         "How long calls to Firehose took, however they ended, compression of their records included.",
         snapshot.call_times,
     );
-    let expire = snapshot.credentials_expire.map(unix).map(Sample::bare);
+    let expire = snapshot
+        .credentials_expire
+        .map(unix_seconds)
+        .map(Sample::bare);
     families.add(
         "kinesis_edge_credentials_expiry_timestamp_seconds",
         "When the AWS credentials in use end.",
@@ -293,7 +299,7 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
     families.gauge(
         "process_start_time_seconds",
         "When the connector was started, in Unix seconds.",
-        unix(snapshot.started()),
+        unix_seconds(snapshot.started()),
     );
     if let Some(process) = process {
         families.add(
@@ -307,10 +313,4 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
             process.resident_bytes as f64,
         );
     }
-}
-
-fn unix(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
 }
