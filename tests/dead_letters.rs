@@ -438,6 +438,7 @@ async fn a_connector_buries_what_fails_while_a_replay_sends_it_again() {
     let connector =
         RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
     let app = App::connect(broker.port).await;
+    app.until_answered().await;
     let denied = stream_arn("denied");
     let knobs = endpoint.faults();
     knobs.set(
@@ -528,6 +529,7 @@ async fn a_record_that_is_too_large_is_kept_before_it_is_rejected() {
     let connector =
         RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
     let app = App::connect(broker.port).await;
+    app.until_answered().await;
     let (large, other) = ("x".repeat(1_100_000), stream_arn("other"));
     // Several at once, with others between them that do not wait for long.
     for number in 0..3 {

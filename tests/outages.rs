@@ -391,6 +391,7 @@ async fn what_waits_for_room_keeps_no_memory_from_what_would_make_it() {
     let connector =
         RunningConnector::start(&parameters(&given), quick_firehose(&endpoint.url()).await);
     let app = App::connect(broker.port).await;
+    app.until_answered().await;
     const RECORDS: usize = 3000;
     for number in 0..RECORDS {
         app.binary(&number.to_string(), vec![b'x'; 2000]).await;

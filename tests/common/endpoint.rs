@@ -4,12 +4,14 @@ use std::collections::HashSet;
 
 use kinesis_edge::local::{Endpoint, EndpointConfig};
 
+use super::free_port;
+
 /// One that has every stream.
 pub async fn endpoint() -> Endpoint {
-    endpoint_at(0).await
+    endpoint_at(free_port()).await
 }
 
-/// The same on a port; 0 picks a free one.
+/// The same on a port, where another was before.
 pub async fn endpoint_at(port: u16) -> Endpoint {
     start(port, None).await
 }
@@ -17,7 +19,7 @@ pub async fn endpoint_at(port: u16) -> Endpoint {
 /// One that has these streams only.
 pub async fn endpoint_with(streams: &[&str]) -> Endpoint {
     start(
-        0,
+        free_port(),
         Some(streams.iter().map(|&name| name.to_owned()).collect()),
     )
     .await

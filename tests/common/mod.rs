@@ -15,13 +15,13 @@ mod disk;
 mod endpoint;
 pub mod http;
 mod mosquitto;
+mod ports;
 mod programs;
 mod publisher;
 mod relay;
 #[cfg(feature = "local")]
 mod watched;
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 pub use aggregated::{decompressed, lines, telemetry};
@@ -33,6 +33,7 @@ pub use disk::SmallDisk;
 #[cfg(feature = "local")]
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use ports::free_port;
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
 pub use publisher::Publisher;
 pub use relay::Relay;
@@ -45,12 +46,6 @@ pub const STREAM: &str = "arn:aws:firehose:us-east-1:123456789012:deliverystream
 /// The ARN of another stream.
 pub fn stream_arn(name: &str) -> String {
     format!("arn:aws:firehose:us-east-1:123456789012:deliverystream/{name}")
-}
-
-/// A port that nothing listens on at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
-    listener.local_addr().expect("it is bound").port()
 }
 
 /// How long a test waits for what must happen before it fails. Long, since machines are slow at
