@@ -346,6 +346,8 @@ async fn only_reads_for_hosts_of_this_device_are_answered() {
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"));
     assert!(!policy.contains("unsafe"), "{policy}");
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
+    assert_eq!(page.headers["content-encoding"], "gzip");
+    assert_eq!(page.body, include_str!("../src/telemetry/page/index.html"));
     assert_eq!(http::get(site.address, "/../secret").await.status, 404);
     site.connector.stop().await;
 }

@@ -1,9 +1,11 @@
 //! Asking the connector's HTTP server, byte by byte: tests are about what is on the wire.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use flate2::read::GzDecoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -16,7 +18,7 @@ pub struct Answer {
     pub status: u16,
     /// Its headers, in lower case.
     pub headers: HashMap<String, String>,
-    /// What follows them.
+    /// What follows them, decompressed.
     pub body: String,
 }
 
@@ -46,26 +48,33 @@ pub async fn request(address: SocketAddr, head: &str) -> Answer {
             .expect("it can be asked");
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.expect("it answers");
-        parse(&String::from_utf8(answer).expect("text"))
+        parse(&answer)
     };
     tokio::time::timeout(PATIENCE, answer)
         .await
         .expect("an answer comes")
 }
 
-fn parse(answer: &str) -> Answer {
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+fn parse(answer: &[u8]) -> Answer {
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+    let (head, body) = answer.split_at(end.expect("a head and a body") + 4);
+    let head = str::from_utf8(head).expect("text");
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1));
     let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers: HashMap<_, _> = headers
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let body = match headers.get("content-encoding").map(String::as_str) {
+        Some("gzip") => io::read_to_string(GzDecoder::new(body)),
+        _ => io::read_to_string(body),
+    };
     Answer {
         status: status
             .and_then(|status| status.parse().ok())
             .expect("a status"),
-        headers: headers
-            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-            .collect(),
-        body: body.to_owned(),
+        headers,
+        body: body.expect("text"),
     }
 }
 
