@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::batch;
+use crate::ledger::ByCode;
 use crate::queue::{Id, MemoryBudget};
 use crate::status::{PublisherSettings, Shape};
 
@@ -200,6 +201,7 @@ fn publisher(backlog_max_bytes: usize) -> Publisher {
 /// A worker at work, its queue and its statuses.
 struct Bench {
     stream: Arc<Stream>,
+    ledger: Ledger,
     /// Where the queue is on disk.
     disk: Option<on_disk::Disk>,
     budget: MemoryBudget,
@@ -278,8 +280,9 @@ impl Bench {
             Some(disk) => Stream::on_disk(arn.clone(), disk.queue.stream(&arn), budget.share()),
         });
         let (deadline, told) = watch::channel(None);
+        let ledger = Ledger::default();
         let context = WorkerContext {
-            ledger: Ledger::default(),
+            ledger: ledger.clone(),
             destination,
             statuses: statuses.clone(),
             room: Arc::default(),
@@ -290,6 +293,7 @@ impl Bench {
         let worker = Worker::new(Arc::clone(&stream), context);
         Bench {
             stream,
+            ledger,
             disk,
             budget,
             statuses,
@@ -363,9 +367,14 @@ impl Bench {
         (&mut self.worker).await.unwrap()
     }
 
-    /// Lets all be delivered, and checks that each record was reported so.
+    /// Lets all be delivered, and checks that each record was counted and reported so.
     async fn finish(mut self, records: usize) {
         assert_eq!(self.stop(3600 * SECOND).await, 0);
+        let (totals, ()) = self.ledger.balance(|| ());
+        assert_eq!(
+            (totals.delivered, totals.failed),
+            (records as u64, ByCode::new())
+        );
         assert_eq!(self.verdicts(), every(0..records, "success"));
         assert_eq!(self.budget.used_bytes(), 0);
     }

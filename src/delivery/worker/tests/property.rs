@@ -1,5 +1,5 @@
 //! Whatever comes in, whatever the destination does and whenever the stop comes: every record
-//! ends with exactly one status, and none that is known to be delivered goes out again.
+//! ends with exactly one status and is counted as what that says, and none that is known to be delivered goes out again.
 
 use proptest::prelude::*;
 
@@ -112,6 +112,14 @@ async fn go(run: Run) -> Result<(), TestCaseError> {
     let numbers: Vec<usize> = verdicts.keys().copied().collect();
     prop_assert_eq!(numbers, list(0..records), "one status each");
     prop_assert_eq!(of("ConnectorStopped").len(), left);
+    // What is counted is what is reported.
+    let (totals, ()) = bench.ledger.balance(|| ());
+    let mut reported = ByCode::new();
+    for verdict in verdicts.values() {
+        *reported.entry(verdict.clone()).or_default() += 1;
+    }
+    let delivered = reported.remove("success").unwrap_or_default();
+    prop_assert_eq!((totals.delivered, totals.failed), (delivered, reported));
     // The fake itself sees that none of these was sent again.
     let mut delivered = bench.seen.lock().unwrap().delivered.clone();
     delivered.sort_unstable();
