@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use common::{
     App, ConnectorProcess, Mosquitto, MosquittoOptions, PATIENCE, STREAM, endpoint, eventually,
-    free_port,
+    free_port, packet,
 };
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use rumqttc::QoS;
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
 
 fn start(broker_url: &str, endpoint_url: &str, more: &[(&str, &str)]) -> ConnectorProcess {
     let mut variables = vec![
@@ -390,4 +392,52 @@ async fn rust_log_filters() {
         "{}",
         talkative.stderr()
     );
+}
+
+/// What a broker of a few lines is sent by a connector that publishes its own status, until the end of the
+/// connection: the types of packets (MQTT 3.1.1 section 2.2.1). The stop comes with the first status; what is
+/// published is answered, or never.
+async fn heard_by_a_broker(answers: bool) -> Vec<u8> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("mqtt://{}", listener.local_addr().unwrap());
+    let more = [
+        ("MQTT_VERSION", "3.1.1"),
+        ("CONNECTOR_STATUS_INTERVAL", "60"),
+    ];
+    let mut process = start(&url, "http://127.0.0.1:1", &more);
+    let (mut broker, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut heard = Vec::new();
+    while let Ok((first, body)) = timeout(PATIENCE, packet(&mut broker)).await.unwrap() {
+        let kind = first >> 4;
+        if kind == PUBLISH && !heard.contains(&PUBLISH) {
+            process.signal("TERM");
+        }
+        heard.push(kind);
+        let answer = match kind {
+            CONNECT => vec![0x20, 2, 0, 0],
+            SUBSCRIBE => vec![0x90, 4, body[0], body[1], 1, 1],
+            PUBLISH if answers => {
+                let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                vec![0x40, 2, body[2 + topic], body[3 + topic]]
+            }
+            _ => continue,
+        };
+        broker.write_all(&answer).await.unwrap();
+    }
+    let ended = process.wait();
+    assert_eq!(ended.success(), answers, "{}", process.stderr());
+    heard
+}
+
+const CONNECT: u8 = 1;
+const PUBLISH: u8 = 3;
+const SUBSCRIBE: u8 = 8;
+const DISCONNECT: u8 = 14;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_does_not_take_the_last_status_is_left_with_the_will() {
+    let begin = [CONNECT, SUBSCRIBE, PUBLISH, PUBLISH];
+    let taken = heard_by_a_broker(true).await;
+    assert_eq!(taken, [&begin[..], &[DISCONNECT]].concat());
+    assert_eq!(heard_by_a_broker(false).await, begin);
 }

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use common::{ConnectorProcess, PATIENCE, STREAM, endpoint};
+use common::{ConnectorProcess, PATIENCE, STREAM, endpoint, packet};
 use kinesis_edge::local::Faults;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::tcp::OwnedReadHalf;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -35,23 +34,6 @@ struct Behaviour {
 struct Learned {
     acknowledged: usize,
     statuses: BTreeMap<String, Vec<String>>,
-}
-
-/// Type and flags of the next packet, and what follows its length.
-async fn packet(from: &mut BufReader<OwnedReadHalf>) -> io::Result<(u8, Vec<u8>)> {
-    let first = from.read_u8().await?;
-    let (mut length, mut shift) = (0, 0);
-    loop {
-        let byte = from.read_u8().await?;
-        length |= usize::from(byte & 127) << shift;
-        shift += 7;
-        if byte < 128 {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).await?;
-    Ok((first, body))
 }
 
 /// A PUBLISH at QoS 1, up to 16 KiB long.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use kinesis_edge::connector::session_settings;
-use kinesis_edge::mqtt::{Event, Message, Session};
+use kinesis_edge::mqtt::{Event, Message, Parting, Session};
 use kinesis_edge::parameters::{self, LogFormat, SendParameters};
 use kinesis_edge::request::Topics;
 use kinesis_edge::telemetry;
@@ -179,7 +179,7 @@ async fn exchange(
                     .iter()
                     .find_map(|message| status_of(message, &request.id))
                 {
-                    session.disconnect(GOODBYE).await;
+                    session.disconnect(Parting::Goodbye, GOODBYE).await;
                     return Ok(status);
                 }
             }

@@ -6,15 +6,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::mqtt::Session;
+use crate::mqtt::{Parting, Session};
 use crate::telemetry::{OFFLINE, Observer, own_status};
 
 /// Publishes the status; nothing where none is asked for.
 pub(super) struct OwnStatus {
     /// Where to.
     topic: Arc<str>,
-    /// How often; `None`: never, or never again.
+    /// How often; `None`: never.
     interval: Option<Duration>,
+    /// Whether the last one of all was published.
+    is_last_out: bool,
     /// When the next one is due; `None` where one is due now.
     next: Option<Instant>,
     /// Whether it was told that the broker takes none.
@@ -26,6 +28,7 @@ impl OwnStatus {
         OwnStatus {
             topic: topic.into(),
             interval,
+            is_last_out: false,
             next: None,
             is_too_long: false,
         }
@@ -63,9 +66,19 @@ impl OwnStatus {
 
     /// Says once what the broker would, were the connection broken and not ended.
     pub fn publish_offline(&mut self, session: &mut Session) {
-        if self.interval.is_some() && session.can_publish() {
-            session.publish_retained(&self.topic, Bytes::from_static(OFFLINE.as_bytes()));
-            self.interval = None;
+        if self.interval.is_some() && !self.is_last_out && session.can_publish() {
+            let offline = Bytes::from_static(OFFLINE.as_bytes());
+            self.is_last_out = session.publish_retained(&self.topic, offline);
+        }
+    }
+
+    /// How to leave the broker: where it has not taken the last status, it says so itself.
+    pub fn parting(&self, session: &Session) -> Parting {
+        let is_taken = self.is_last_out && session.under_way() == 0;
+        if self.interval.is_none() || is_taken {
+            Parting::Goodbye
+        } else {
+            Parting::Will
         }
     }
 }

@@ -251,7 +251,8 @@ impl<D: Destination> Connector<D> {
             documents: self.statuses.waiting() + self.session.under_way(),
             dropped_statuses: self.statuses.dropped(),
         };
-        self.session.disconnect(GOODBYE).await;
+        let parting = self.own_status.parting(&self.session);
+        self.session.disconnect(parting, GOODBYE).await;
         log_end(leftover);
         leftover
     }

@@ -27,6 +27,15 @@ const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// What a publish takes beside its topic and payload, at most, in bytes.
 const PUBLISH_OVERHEAD_BYTES: usize = 16;
 
+/// What the broker is told when a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parting {
+    /// That all is well: it says nothing of it to others.
+    Goodbye,
+    /// Nothing: it publishes the will, as after a fault (MQTT 5 section 3.1.2.5, MQTT 3.1.1 likewise).
+    Will,
+}
+
 /// A connection that is up.
 pub(super) struct Up {
     /// What it runs over.
@@ -224,8 +233,8 @@ impl Up {
     }
 
     /// Ends the connection after what is written is sent.
-    pub async fn goodbye(mut self, limit: Duration) {
-        if wire::write_disconnect(self.out.small()).is_err() {
+    pub async fn end(mut self, parting: Parting, limit: Duration) {
+        if parting == Parting::Goodbye && wire::write_disconnect(self.out.small()).is_err() {
             return;
         }
         let goodbye = async {

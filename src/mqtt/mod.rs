@@ -29,6 +29,7 @@ mod wire;
 pub use acks::AckToken;
 pub use error::ConnectError;
 pub use frame::Message;
+pub use link::Parting;
 pub use probe::{CertificateFault, Unreachable, Visit, certificate_fault, reach};
 pub use session::{Event, Session};
 pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings, Will};

@@ -13,7 +13,7 @@ use super::acks::{AckQueue, AckToken};
 use super::connect::{Connection, connect};
 use super::error::ConnectError;
 use super::frame::{Frame, Message};
-use super::link::Up;
+use super::link::{Parting, Up};
 use super::outbox::Outbox;
 use super::retry::{Retry, STEADY};
 use super::settings::{Protocol, SessionSettings};
@@ -229,13 +229,13 @@ impl Session {
         matches!(self.link, Link::Up(_))
     }
 
-    /// Says goodbye: sends what is written, acknowledges what is due, ends the connection. The
-    /// broker keeps the session unless it is a clean one.
-    pub async fn disconnect(mut self, limit: Duration) {
+    /// Sends what is written, acknowledges what is due, ends the connection. The broker keeps the session unless it
+    /// is a clean one.
+    pub async fn disconnect(mut self, parting: Parting, limit: Duration) {
         self.acks_held = false;
         self.write_acknowledgements();
         if let Link::Up(up) = self.link {
-            up.goodbye(limit).await;
+            up.end(parting, limit).await;
         }
     }
 

@@ -15,6 +15,7 @@ mod disk;
 mod endpoint;
 pub mod http;
 mod mosquitto;
+mod packets;
 mod ports;
 mod programs;
 mod publisher;
@@ -33,6 +34,7 @@ pub use disk::SmallDisk;
 #[cfg(feature = "local")]
 pub use endpoint::{endpoint, endpoint_at, endpoint_with};
 pub use mosquitto::{Mosquitto, MosquittoOptions};
+pub use packets::packet;
 pub use ports::free_port;
 pub use programs::{finish, finish_with, moto_server, python, stderr, stdout};
 pub use publisher::Publisher;

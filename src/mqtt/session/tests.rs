@@ -465,6 +465,15 @@ async fn a_long_message_reaches_a_broker_that_reads_slowly() {
 
 #[tokio::test]
 async fn a_stop_sends_what_is_written_and_says_goodbye() {
+    ends_with(Parting::Goodbye).await;
+}
+
+#[tokio::test]
+async fn a_stop_that_leaves_the_will_sends_what_is_written_and_no_goodbye() {
+    ends_with(Parting::Will).await;
+}
+
+async fn ends_with(parting: Parting) {
     let broker = Broker::start().await;
     let mut session = broker.session(v311());
     let mut peer = while_driving(&mut session, broker.accept_subscribed(CONNACK)).await;
@@ -476,9 +485,11 @@ async fn a_stop_sends_what_is_written_and_says_goodbye() {
     };
     session.hold_acknowledgements(true);
     session.acknowledge(token);
-    session.disconnect(PATIENCE).await;
+    session.disconnect(parting, PATIENCE).await;
     assert_eq!(peer.acknowledgements(1).await, [1]);
-    peer.expect(DISCONNECT).await;
+    if parting == Parting::Goodbye {
+        peer.expect(DISCONNECT).await;
+    }
     assert!(peer.packet().await.is_none());
 }
 
