@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     App, ConnectorProcess, Mosquitto, MosquittoOptions, PATIENCE, STREAM, endpoint, eventually,
-    free_port, packet,
+    free_address, free_port, http, packet,
 };
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use rumqttc::QoS;
@@ -392,6 +392,36 @@ async fn rust_log_filters() {
         "{}",
         talkative.stderr()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_it_drains_it_is_not_ready_and_says_why() {
+    let address = free_address();
+    let mut world = World::start(&[
+        ("PUBLISH_INTERVAL", "1"),
+        ("SHUTDOWN_TIMEOUT", "3600"),
+        ("HTTP_LISTEN", &address.to_string()),
+    ])
+    .await;
+    assert_eq!(http::get(address, "/readyz").await.status, 200);
+    world.hang();
+    world.hold(0..10).await;
+    world.process.signal("TERM");
+    let draining = async {
+        loop {
+            let answer = http::get(address, "/readyz").await;
+            if answer.status == 503 {
+                return answer.body;
+            }
+        }
+    };
+    let reason = timeout(PATIENCE, draining).await.unwrap();
+    assert!(reason.contains("stopping"), "{reason}");
+    assert!(world.process.is_running());
+    world.endpoint.faults().clear();
+    // The call that hangs is given up, and its records sent again, or the second signal ends it.
+    world.process.signal("TERM");
+    world.process.wait();
 }
 
 /// What a broker of a few lines is sent by a connector that publishes its own status, until the end of the

@@ -171,6 +171,7 @@ impl<D: Destination> Connector<D> {
             intake = intake.with_envelope(envelope(&parameters.mqtt.client_id));
         }
         let expiring = destination.clone();
+        let deadline = watch::channel(None).0;
         let observer = Observer {
             facts: Arc::new(facts(parameters, damaged_places)),
             ledger: ledger.clone(),
@@ -181,8 +182,8 @@ impl<D: Destination> Connector<D> {
             session: session.view(),
             dead_letters: dead_letters.clone(),
             credentials_expire: Arc::new(move || expiring.credentials_expire()),
+            deadline: deadline.subscribe(),
         };
-        let deadline = watch::channel(None).0;
         let settings = WorkerSettings {
             // Version 1 sends each record at once, whatever the interval says.
             publish_interval: if batches {

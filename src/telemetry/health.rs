@@ -59,6 +59,9 @@ fn part(name: &'static str, state: Result<String, String>) -> Part {
 fn mqtt(snapshot: &Snapshot) -> Result<String, String> {
     let session = &snapshot.session;
     let broker = &snapshot.facts.broker;
+    if snapshot.stopping {
+        return Err("stopping: what is held is delivered, and nothing more is taken".to_owned());
+    }
     if session.subscribed {
         return Ok(format!("subscribed at {broker}"));
     }

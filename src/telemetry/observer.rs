@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::arn::DeliveryStreamArn;
 use crate::dead_letters::{self, DeadLetters};
+use crate::delivery::Deadline;
 use crate::ledger::{DAMAGED_CODE, Distribution, Ledger, StreamTotals, Totals, Trouble};
 use crate::mqtt::{SessionState, SessionView};
 use crate::queue::disk::{DiskAccount, DiskQueue};
@@ -58,6 +60,8 @@ pub struct Observer {
     pub dead_letters: Option<DeadLetters>,
     /// The destination's credentials.
     pub credentials_expire: CredentialsExpire,
+    /// By when all has to be delivered, once the connector stops.
+    pub deadline: watch::Receiver<Deadline>,
 }
 
 /// The connector at one moment.
@@ -69,6 +73,8 @@ pub struct Snapshot {
     pub now: SystemTime,
     /// For how long the connector has been there.
     pub uptime: Duration,
+    /// Whether it stops: it delivers what it holds, and takes nothing more.
+    pub stopping: bool,
     /// What became of records.
     pub totals: Totals,
     /// Records that queues hold, waiting or in flight.
@@ -151,6 +157,7 @@ impl Observer {
             facts: Arc::clone(&self.facts),
             now: SystemTime::now(),
             uptime: self.facts.started.elapsed(),
+            stopping: self.deadline.borrow().is_some(),
             totals,
             held,
             call_times: self.ledger.call_times(),
@@ -223,6 +230,7 @@ impl Snapshot {
             }),
             now: start,
             uptime: Duration::ZERO,
+            stopping: false,
             totals: Totals::default(),
             held: 0,
             call_times: Distribution::default(),

@@ -155,7 +155,7 @@ class Page(unittest.TestCase):
             (differing(broker={"reading_paused": True}), "Intake is paused: the broker keeps what follows"),
             (differing(rates={"rejected": 2.0}), "Some requests are rejected"),
             (differing(rates={"failed": 2.0}), "Some records fail for good"),
-            (differing(ready={"ok": False, "parts": [{"name": "mqtt", "ok": False, "reason": "subscribing"}]}), "Not ready yet: mqtt"),
+            (differing(ready={"ok": False, "parts": [{"name": "mqtt", "ok": False, "reason": "subscribing"}]}), "Not ready: mqtt"),
             (differing(rates={"delivered": 0.0}), "All is well: records wait to be sent"),
             (differing(rates={"received": 0.0, "delivered": 0.0}, totals={"held": 0}), "All is quiet: no records come in"),
             (code("ExpiredTokenException"), "The credentials are missing or expired: records are kept"),

@@ -135,7 +135,7 @@ export function problems(state) {
 function notReady(state, found) {
   if (found.some(({ level }) => level === "bad")) return [];
   return state.ready.parts.filter((part) => !part.ok).map((part) => ({
-    level: "warn", headline: `Not ready yet: ${part.name}`, text: "", message: part.reason, advice: "If it lasts, see the connector's log.",
+    level: "warn", headline: `Not ready: ${part.name}`, text: "", message: part.reason, advice: "If it lasts, see the connector's log.",
   }));
 }
 
