@@ -311,6 +311,45 @@ async fn readiness_names_the_part_that_is_not_and_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_is_full_by_whatever_bound_keeps_records_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue_dir = folder.path().join("queue").display().to_string();
+    let in_memory: &[_] = &[("MEMORY_SIZE", "28672")];
+    let on_disk: &[_] = &[
+        ("QUEUE_DIR", queue_dir.as_str()),
+        ("QUEUE_DIR_MAX_BYTES", "8388608"),
+    ];
+    for (bounds, bound) in [(in_memory, "MEMORY_SIZE"), (on_disk, "QUEUE_DIR_MAX_BYTES")] {
+        let site = Watched::start(&[bounds, &[("PUBLISH_INTERVAL", "900")]].concat()).await;
+        until_ready(site.address).await;
+        let hang = Faults {
+            call: CallFault::Hang,
+            ..Faults::default()
+        };
+        site.endpoint.faults().set_all(hang);
+        let unready = async {
+            loop {
+                for _ in 0..10 {
+                    site.app.binary("1", vec![b'x'; 50_000]).await;
+                }
+                site.app.flush().await;
+                let answer = http::get(site.address, "/readyz").await;
+                if answer.status == 503 {
+                    return answer.body;
+                }
+            }
+        };
+        let reason = tokio::time::timeout(PATIENCE, unready)
+            .await
+            .expect("a full queue shows");
+        assert!(
+            reason.contains(&format!("{bound} allows no more")),
+            "{reason}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_reads_for_hosts_of_this_device_are_answered() {
     let site = Watched::start(&[("HTTP_ALLOWED_HOSTS", "gateway.example")]).await;
     let ask = async |request: &str| http::request(site.address, request).await;

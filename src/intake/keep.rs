@@ -39,7 +39,7 @@ impl Intake {
                 waiting.push(staged);
                 continue;
             }
-            match self.keep(&mut door, staged) {
+            match self.keep(&mut door, staged, stream, now) {
                 Ok(()) => stream.account.received(1),
                 Err(Refused::Waits(staged)) => {
                     wait = true;
@@ -67,7 +67,7 @@ impl Intake {
         now: Instant,
     ) -> Result<(), Staged> {
         let mut door = disk.door(&stream.arn, now);
-        match self.keep(&mut door, staged) {
+        match self.keep(&mut door, staged, stream, now) {
             Ok(()) => stream.account.received(1),
             Err(Refused::Waits(staged)) => return Err(staged),
             Err(Refused::For(refusal, staged)) => {
@@ -98,7 +98,13 @@ impl Intake {
         self.publish_rejections();
     }
 
-    fn keep(&mut self, door: &mut Door<'_>, staged: Staged) -> Result<(), Refused> {
+    fn keep(
+        &mut self,
+        door: &mut Door<'_>,
+        staged: Staged,
+        stream: &Stream,
+        now: Instant,
+    ) -> Result<(), Refused> {
         let Staged {
             mut id,
             mut data,
@@ -113,6 +119,10 @@ impl Intake {
                 }
                 Err((refusal, id_back, data_back)) => {
                     (id, data) = (id_back, data_back);
+                    match self.settings.when_full {
+                        WhenFull::Wait => stream.account.waits(refusal.bound()),
+                        _ => stream.account.refuses(refusal.bound(), now),
+                    }
                     let drops = self.settings.when_full == WhenFull::DropOldest;
                     if drops && refusal == Refusal::QueueFull && door.drop_oldest() {
                         continue;

@@ -323,12 +323,14 @@ impl Intake {
                     records += 1;
                     bytes += data_bytes;
                 }
-                Some((_, staged)) if when_full == WhenFull::Wait => {
+                Some((refusal, staged)) if when_full == WhenFull::Wait => {
+                    stream.account.waits(refusal.bound());
                     wait = true;
                     self.park(index, &stream, staged);
                     continue;
                 }
                 Some((refusal, staged)) => {
+                    stream.account.refuses(refusal.bound(), now);
                     let id = staged.id.as_str();
                     let rejection = admit::refusal(refusal, id, self.settings.queue_size);
                     self.rejections.push(rejection);
@@ -340,6 +342,14 @@ impl Intake {
         }
         entry.received(records, bytes);
         stream.account.received(records);
+        if !dropped.is_empty() {
+            // A queue that was full of records is so again.
+            let refusal = match queue.has_room() {
+                true => Refusal::MemoryLimitExceeded,
+                false => Refusal::QueueFull,
+            };
+            stream.account.refuses(refusal.bound(), now);
+        }
         self.wake(&stream, before, queue);
         self.publish_dropped(&stream, dropped, entry);
     }

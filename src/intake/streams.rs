@@ -45,6 +45,9 @@ impl Slot {
     pub fn unpark(&mut self) {
         self.parked -= 1;
         self.parked_uncharged &= self.parked > 0;
+        if self.parked == 0 {
+            self.stream.account.waits_no_more();
+        }
     }
 
     fn is_idle(&self) -> bool {

@@ -1,5 +1,7 @@
 //! What becomes of messages, seen from the queue, the acknowledgements and the statuses.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::parking::{PARKED_MAX, UNCHARGED_MAX_BYTES};
@@ -14,6 +16,7 @@ const QUEUE_SIZE: usize = 3;
 
 struct Bench {
     intake: Intake,
+    ledger: Ledger,
     statuses: Publisher,
     budget: MemoryBudget,
     stream: Arc<Stream>,
@@ -54,18 +57,20 @@ impl Bench {
             keeps_too_large: false,
         };
         set(&mut settings);
+        let ledger = Ledger::default();
         let mut intake = Intake::new(
             Decoder::new(Topics::new("kinesisfirehose"), 120_000),
             settings,
             budget.clone(),
             None,
             statuses.clone(),
-            Ledger::default(),
+            ledger.clone(),
             now,
         );
         let stream = intake.opened_streams().remove(0);
         Bench {
             intake,
+            ledger,
             statuses,
             budget,
             stream,
@@ -103,7 +108,24 @@ impl Bench {
             .collect();
         self.intake
             .receive(&messages, self.now, |token| self.acknowledged.push(token));
+        self.assert_balanced();
         tokens
+    }
+
+    /// Received = delivered + failed + rejected + held.
+    fn assert_balanced(&self) {
+        let (totals, held) = self.ledger.balance(|| {
+            let streams = self.intake.open_streams().all();
+            let held = streams.iter().map(|stream| stream.queue().len() as u64);
+            held.sum::<u64>()
+        });
+        let ended = totals.delivered + totals.failed_records() + totals.rejected_requests();
+        assert_eq!(totals.received, ended + held, "{totals:?}");
+    }
+
+    /// The parameter that keeps records out.
+    fn full_by(&self) -> Option<&'static str> {
+        self.stream.account.full_by(self.now)
     }
 
     fn token(&mut self) -> AckToken {
@@ -114,13 +136,20 @@ impl Bench {
     fn retry(&mut self) {
         self.intake
             .retry_parked(self.now, |token| self.acknowledged.push(token));
+        self.assert_balanced();
     }
 
     /// Delivers the first waiting records.
     fn deliver(&self, count: usize) -> Vec<String> {
-        let mut queue = self.stream.queue();
+        self.deliver_from(&self.stream, count)
+    }
+
+    fn deliver_from(&self, stream: &Stream, count: usize) -> Vec<String> {
+        let mut queue = stream.queue();
         let records = queue.take(count);
         queue.settle(records.len(), Vec::new());
+        drop(queue);
+        self.ledger.entry().delivered(records.len(), 0);
         records
             .iter()
             .map(|record| record.id.as_str().to_owned())
@@ -184,7 +213,7 @@ fn memory_bounds_all_streams_together_and_comes_back() {
     bench.request(&arn(3), "c");
     assert_eq!(bench.statuses(), pairs(&[("c", "MemoryLimitExceeded")]));
     for stream in bench.intake.opened_streams() {
-        drop(stream.queue().drain());
+        bench.deliver_from(&stream, 1);
     }
     assert_eq!(bench.budget.used_bytes(), 0);
     bench.request(&arn(3), "d");
@@ -199,6 +228,7 @@ fn drop_oldest_keeps_the_newest() {
         bench.statuses(),
         pairs(&[("1", "Dropped"), ("2", "Dropped")])
     );
+    assert_eq!(bench.full_by(), Some("DELIVERY_STREAM_QUEUE_SIZE"));
     assert_eq!(bench.deliver(9), ["3", "4", "5"]);
     // What is in flight cannot be dropped: then the new one is rejected.
     bench.publish(&["6", "7", "8"], 10);
@@ -214,6 +244,7 @@ fn drop_oldest_makes_room_in_memory_too() {
     let mut bench = Bench::new(WhenFull::DropOldest, room);
     bench.publish(&["1", "2", "3"], 100);
     assert_eq!(bench.statuses(), pairs(&[("1", "Dropped")]));
+    assert_eq!(bench.full_by(), Some("MEMORY_SIZE"));
     assert_eq!(bench.deliver(9), ["2", "3"]);
 }
 
@@ -223,6 +254,8 @@ fn wait_acknowledges_only_what_is_held_and_keeps_order() {
     let tokens = bench.publish(&["1", "2", "3", "4", "5"], 10);
     assert_eq!(bench.acknowledged, tokens[..3]);
     assert!(bench.intake.has_parked() && !bench.intake.is_choked());
+    bench.now += Duration::from_secs(3600);
+    assert_eq!(bench.full_by(), Some("DELIVERY_STREAM_QUEUE_SIZE"));
     assert_eq!(bench.deliver(1), ["1"]);
     // There is room for one now, but it is the one's that waits longest.
     let late = bench.publish(&["6"], 10)[0];
@@ -234,6 +267,7 @@ fn wait_acknowledges_only_what_is_held_and_keeps_order() {
     rest.extend(bench.deliver(9));
     assert_eq!(rest, ["2", "3", "4", "5", "6"]);
     assert!(!bench.intake.has_parked());
+    assert_eq!(bench.full_by(), None);
     assert_eq!(bench.statuses(), pairs(&[]));
 }
 
@@ -338,7 +372,7 @@ fn streams_are_bounded_and_idle_ones_make_room() {
     );
     let opened = bench.intake.opened_streams();
     assert_eq!(opened.len(), STREAMS_MAX - 1);
-    drop(opened[4].queue().drain());
+    bench.deliver_from(&opened[4], 1);
     bench.request(&arn(900), "now");
     assert_eq!(bench.statuses(), pairs(&[]));
     assert!(opened[4].is_forgotten() && !opened[5].is_forgotten());
@@ -350,14 +384,14 @@ fn idle_streams_are_forgotten_but_not_the_default_nor_one_with_records() {
     bench.request(&arn(1), "delivered");
     bench.request(&arn(2), "waiting");
     let opened = bench.intake.opened_streams();
-    drop(opened[0].queue().drain());
+    bench.deliver_from(&opened[0], 1);
     bench
         .intake
-        .forget_idle(bench.now + std::time::Duration::from_secs(299));
+        .forget_idle(bench.now + Duration::from_secs(299));
     assert!(!opened[0].is_forgotten());
     bench
         .intake
-        .forget_idle(bench.now + std::time::Duration::from_secs(300));
+        .forget_idle(bench.now + Duration::from_secs(300));
     assert!(opened[0].is_forgotten() && !opened[1].is_forgotten() && !bench.stream.is_forgotten());
     // A new request opens it anew.
     bench.request(&arn(1), "again");
@@ -392,7 +426,7 @@ fn a_record_that_waits_for_room_keeps_its_envelope() {
     bench.intake.envelope = Some(envelope);
     bench.publish(&["1", "2", "3", "waits"], 1);
     bench.deliver(3);
-    bench.now += std::time::Duration::from_secs(9);
+    bench.now += Duration::from_secs(9);
     bench.retry();
     bench.publish(&["5"], 1);
     let records = bench.stream.queue().take(9);

@@ -1,7 +1,7 @@
 //! What the ledger knows of one stream: its totals, and what is wrong with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,6 +9,9 @@ use tokio::time::Instant;
 /// After how long without an error, and with nothing to send, a stream is taken to be well: the next call
 /// tells.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+
+/// For how long after a record found no room a stream is called full.
+const FULL_FOR: Duration = Duration::from_secs(10);
 
 /// What ails a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,16 @@ pub struct StreamAccount {
     delivered: AtomicU64,
     failed: AtomicU64,
     trouble: Mutex<Option<Ails>>,
+    full: Mutex<Option<Full>>,
+}
+
+/// Where a record found no room.
+#[derive(Debug)]
+struct Full {
+    /// The parameter that bounds it.
+    bound: &'static str,
+    /// Until when that counts; `None`: while records wait for room.
+    until: Option<Instant>,
 }
 
 /// Trouble, by the clock that nobody sets.
@@ -112,6 +125,40 @@ impl StreamAccount {
     /// A call went well.
     pub fn recovers(&self) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// A record found no room within a bound, and was refused, or another dropped for it.
+    pub fn refuses(&self, bound: &'static str, now: Instant) {
+        let mut full = self.full();
+        if full.as_ref().is_none_or(|full| full.until.is_some()) {
+            let until = Some(now + FULL_FOR);
+            *full = Some(Full { bound, until });
+        }
+    }
+
+    /// Records wait for room within a bound.
+    pub fn waits(&self, bound: &'static str) {
+        let mut full = self.full();
+        // What the first of them waits for, the others wait for too.
+        if full.as_ref().is_none_or(|full| full.until.is_some()) {
+            *full = Some(Full { bound, until: None });
+        }
+    }
+
+    /// No record waits for room any more.
+    pub fn waits_no_more(&self) {
+        *self.full() = None;
+    }
+
+    /// The parameter whose bound keeps records out, if any does.
+    pub fn full_by(&self, now: Instant) -> Option<&'static str> {
+        let full = self.full();
+        let counts = |full: &&Full| full.until.is_none_or(|until| now < until);
+        full.as_ref().filter(counts).map(|full| full.bound)
+    }
+
+    fn full(&self) -> MutexGuard<'_, Option<Full>> {
+        self.full.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What ails it; `None` where the last call went well, or was long ago and nothing is left of it:
@@ -182,6 +229,23 @@ mod tests {
         account.ails(ailment("Timeout", false, None), start + 3 * SECOND);
         let trouble = account.trouble(false, start + 5 * SECOND).unwrap();
         assert_eq!(trouble.failing, Some(2 * SECOND), "since it delivered none");
+    }
+
+    #[test]
+    fn a_stream_is_full_a_while_after_a_refusal_and_as_long_as_records_wait() {
+        let (account, start) = (StreamAccount::default(), Instant::now());
+        assert_eq!(account.full_by(start), None);
+        account.refuses("MEMORY_SIZE", start);
+        account.refuses("QUEUE_DIR_MAX_BYTES", start + SECOND);
+        let full_by = account.full_by(start + FULL_FOR);
+        assert_eq!(full_by, Some("QUEUE_DIR_MAX_BYTES"));
+        assert_eq!(account.full_by(start + SECOND + FULL_FOR), None);
+        account.waits("MEMORY_SIZE");
+        account.waits("DELIVERY_STREAM_QUEUE_SIZE");
+        account.refuses("QUEUE_DIR_MAX_BYTES", start);
+        assert_eq!(account.full_by(start + 100 * FULL_FOR), Some("MEMORY_SIZE"));
+        account.waits_no_more();
+        assert_eq!(account.full_by(start), None);
     }
 
     #[test]

@@ -29,3 +29,14 @@ pub enum Refusal {
     /// The queues together hold as much as the memory size allows.
     MemoryLimitExceeded,
 }
+
+impl Refusal {
+    /// The parameter that sets the bound.
+    pub fn bound(self) -> &'static str {
+        match self {
+            Refusal::QueueFull => "DELIVERY_STREAM_QUEUE_SIZE",
+            Refusal::QueueDirFull => "QUEUE_DIR_MAX_BYTES",
+            Refusal::MemoryLimitExceeded => "MEMORY_SIZE",
+        }
+    }
+}

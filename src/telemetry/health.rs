@@ -99,17 +99,17 @@ fn delivery(snapshot: &Snapshot) -> Result<String, String> {
 }
 
 fn queue(snapshot: &Snapshot) -> Result<String, String> {
-    let bound = snapshot.facts.queue_size;
-    let full = snapshot
-        .streams
-        .iter()
-        .find(|stream| stream.queued >= bound);
-    if let Some(stream) = full {
+    let full = snapshot.streams.iter().find_map(|stream| {
+        let by = stream.full_by?;
+        Some((stream, by))
+    });
+    if let Some((stream, by)) = full {
         return Err(format!(
-            "the queue of {} is full: it holds {} records (DELIVERY_STREAM_QUEUE_SIZE)",
+            "the queue of {} is full: it holds {} records, and {by} allows no more",
             stream.arn, stream.queued
         ));
     }
+    let bound = snapshot.facts.queue_size;
     Ok(format!(
         "{} records are held, at most {bound} for each stream",
         snapshot.held
@@ -183,12 +183,15 @@ mod tests {
     #[test]
     fn a_full_queue_and_a_broker_that_is_away() {
         let mut snapshot = Snapshot::sample();
-        snapshot.streams[1].queued = 5000;
+        snapshot.streams[1].queued = 1107;
+        snapshot.streams[1].full_by = Some("MEMORY_SIZE");
         snapshot.session.subscribed = false;
         snapshot.session.reason = Some("connection refused".to_owned());
         let unwell = unwell(&snapshot);
         assert_eq!((unwell[0].0, unwell[1].0), ("mqtt", "queue"));
         assert!(unwell[0].1.contains("connection refused"));
-        assert!(unwell[1].1.contains("/other"));
+        for words in ["/other", "1107", "MEMORY_SIZE"] {
+            assert!(unwell[1].1.contains(words), "{unwell:?}");
+        }
     }
 }

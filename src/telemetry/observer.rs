@@ -14,7 +14,7 @@ use crate::delivery::Deadline;
 use crate::ledger::{DAMAGED_CODE, Distribution, Ledger, StreamTotals, Totals, Trouble};
 use crate::mqtt::{SessionState, SessionView};
 use crate::queue::disk::{DiskAccount, DiskQueue};
-use crate::queue::{MemoryBudget, OpenStreams, Stream};
+use crate::queue::{MemoryBudget, OpenStreams, Refusal, Stream};
 use crate::status::Publisher;
 
 /// What does not change while the connector runs.
@@ -118,6 +118,8 @@ pub struct StreamSnapshot {
     pub totals: StreamTotals,
     /// What ails it.
     pub trouble: Option<Trouble>,
+    /// The parameter whose bound keeps records out, if any does.
+    pub full_by: Option<&'static str>,
 }
 
 impl Snapshot {
@@ -139,7 +141,10 @@ impl Observer {
         let (mut totals, (streams, disk)) = self.ledger.balance(|| {
             let now = Instant::now();
             let streams = self.streams.all();
-            let streams: Vec<_> = streams.iter().map(|stream| look_at(stream, now)).collect();
+            let streams: Vec<_> = streams
+                .iter()
+                .map(|stream| look_at(stream, self.facts.queue_size, now))
+                .collect();
             (streams, self.disk.as_ref().map(DiskQueue::account))
         });
         let held = match &disk {
@@ -174,7 +179,7 @@ impl Observer {
     }
 }
 
-fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
+fn look_at(stream: &Stream, queue_size: usize, now: Instant) -> StreamSnapshot {
     let mut queue = stream.queue();
     let (waiting, waiting_bytes) = (queue.waiting(), queue.waiting_bytes());
     let in_memory = queue.len();
@@ -197,6 +202,10 @@ fn look_at(stream: &Stream, now: Instant) -> StreamSnapshot {
         oldest_age: oldest.map(|oldest| now.saturating_duration_since(oldest)),
         totals: stream.account.totals(),
         trouble: stream.account.trouble(queued == 0, now),
+        full_by: match stream.account.full_by(now) {
+            None if queued >= queue_size => Some(Refusal::QueueFull.bound()),
+            full_by => full_by,
+        },
     }
 }
 
@@ -216,6 +225,7 @@ impl Snapshot {
             oldest_age: None,
             totals: StreamTotals::default(),
             trouble: None,
+            full_by: None,
         };
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
         Snapshot {

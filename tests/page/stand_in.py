@@ -26,7 +26,7 @@ TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
 def stream(name, **differing):
     arn = f"arn:aws:firehose:eu-west-1:123456789012:deliverystream/{name}"
     plain = {
-        "arn": arn, "name": name, "region": "eu-west-1", "default": name == "telemetry", "queued": 412, "bound": 5000, "queued_bytes": 91_300,
+        "arn": arn, "name": name, "region": "eu-west-1", "default": name == "telemetry", "queued": 412, "bound": 5000, "full_by": None, "queued_bytes": 91_300,
         "oldest_age_s": 3.2, "in_flight": 400, "received": 184_213, "delivered": 183_799, "failed": 2, "received_rate": 118.4,
         "delivered_rate": 117.9, "trouble": None,
     }
@@ -92,7 +92,7 @@ def refused():
 
 def queue_full():
     state = healthy()
-    state["streams"] = [stream("telemetry", queued=5000, oldest_age_s=52.1, received_rate=502.0, delivered_rate=420.5)]
+    state["streams"] = [stream("telemetry", queued=5000, full_by="DELIVERY_STREAM_QUEUE_SIZE", oldest_age_s=52.1, received_rate=502.0, delivered_rate=420.5)]
     state["rates"] |= {"received": 502.0, "delivered": 420.5, "rejected": 81.5}
     state["totals"] |= {"held": 5000, "received": 1_233_105 + 6 + 120 + 5000}
     return state

@@ -97,6 +97,15 @@ class Page(unittest.TestCase):
         }
         self.assertEqual({path: texts[path] for path in wanted}, wanted)
 
+    def test_spans_are_written_in_their_two_largest_units(self):
+        self.show(SCENES["healthy"])
+        for seconds, text in [
+            (-1, "0.0 s"), (0.04, "0.0 s"), (9.94, "9.9 s"), (9.95, "10 s"), (59.4, "59 s"), (59.5, "1 min"), (59.99, "1 min"), (60, "1 min"), (61.2, "1 min 1 s"),
+            (3599.4, "59 min 59 s"), (3599.6, "1 h"), (86399.7, "1 d"), (90061, "1 d 1 h"), (86400 * 400, "400 d"),
+        ]:
+            written = self.browser.run("return import('/format.js').then(({ span }) => span(arguments[0]))", seconds)
+            self.assertEqual(written, text, seconds)
+
     def test_the_sum_of_the_records_is_checked(self):
         state = SCENES["healthy"]()
         self.show(lambda: state)
@@ -123,11 +132,12 @@ class Page(unittest.TestCase):
     def test_a_full_queue_behind_a_dead_link_is_told(self):
         def scene():
             state = SCENES["endpoint_down"]()
-            state["streams"][0]["queued"] = state["streams"][0]["bound"]
+            state["streams"][0]["full_by"] = "MEMORY_SIZE"
             return state
 
         self.show(scene)
         self.assertEqual(self.browser.headline(), "Firehose cannot be reached: a queue is full")
+        self.assertIn("raise MEMORY_SIZE, or see WHEN_FULL", self.text("#problems"))
 
     def test_other_troubles_have_their_headlines(self):
         def differing(**parts):

@@ -25,9 +25,9 @@ export const ms = (n) => (n < 1000 ? `${short(n, 1e9, [""])} ms` : `${short(n / 
 
 /** A span of time in its two largest units. */
 export function span(seconds) {
-  const s = Math.max(0, seconds);
-  if (s < 9.95) return `${s.toFixed(1)} s`;
-  if (s < 59.5) return `${Math.round(s)} s`;
+  if (seconds < 9.95) return `${Math.max(0, seconds).toFixed(1)} s`;
+  const s = Math.round(seconds);
+  if (s < 60) return `${s} s`;
   const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
   const first = parts.findIndex(([length]) => s >= length);
   const [[large, name], small] = [parts[first], parts[first + 1]];

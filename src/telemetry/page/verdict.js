@@ -33,7 +33,7 @@ const HINTS = {
 };
 export const hint = (code) => HINTS[code] ?? "";
 
-export const isFull = (stream) => stream.queued >= stream.bound;
+export const isFull = (stream) => stream.full_by !== null;
 
 /** How one stream is: well, idle, warn or bad, and the word for it. */
 export function streamIs(stream) {
@@ -81,11 +81,15 @@ function fullQueues(state, full) {
     level: "bad",
     headline: `A queue is full${effect}`,
     text: full.length === 1 && state.streams.length === 1
-      ? `It holds ${count(full[0].queued)} of ${count(full[0].bound)} records.`
+      ? `It holds ${count(full[0].queued)} records, as many as ${full[0].full_by} allows.`
       : some(full, state.streams),
-    advice: "Publish more slowly, raise DELIVERY_STREAM_QUEUE_SIZE, or see WHEN_FULL.",
+    advice: `Publish more slowly, raise ${[...new Set(full.map((stream) => stream.full_by))].join(" or ")}, or see WHEN_FULL.`,
   };
 }
+
+/** From which part of memory, or of the queue's disk, on it is said that they are nearly full: one stream alone gets some
+ * three quarters of either. */
+const NEARLY = 0.7;
 
 /** All that is wrong: `{level, headline, text, message?, advice}`, worst first; empty where all is well. */
 export function problems(state) {
@@ -107,11 +111,11 @@ export function problems(state) {
     found.push({ level: "bad", headline: "The credentials have expired: records are kept", text: `For ${span(now - credentials.expires)}.`,
       advice: "Renew them where they come from, and look at the device's clock." });
   }
-  if (memory.used_bytes >= 0.95 * memory.limit_bytes) {
+  if (memory.used_bytes >= NEARLY * memory.limit_bytes) {
     found.push({ level: "warn", headline: "Memory is nearly used up", text: `${bytes(memory.used_bytes)} of ${bytes(memory.limit_bytes)}.`,
       advice: "Publish more slowly, raise MEMORY_SIZE, or set QUEUE_DIR." });
   }
-  if (disk && disk.bytes >= 0.9 * disk.limit_bytes) {
+  if (disk && disk.bytes >= NEARLY * disk.limit_bytes) {
     found.push({ level: "warn", headline: "The queue on disk is nearly full", text: `${bytes(disk.bytes)} of ${bytes(disk.limit_bytes)}.`,
       advice: "Raise QUEUE_DIR_MAX_BYTES where the disk has room; see WHEN_FULL for what happens then." });
   }
