@@ -131,6 +131,9 @@ async fn what_waits_is_held_and_shown_with_its_age() {
     assert!(of_stream("kinesis_edge_queue_oldest_record_age_seconds") > 0.0);
     assert!(samples["kinesis_edge_memory_used_bytes"] > 500.0);
     assert_eq!(balance(&samples), (50.0, 50.0));
+    // A start that changes reads like a restart.
+    let started = "process_start_time_seconds";
+    assert_eq!(scrape(site.address).await[started], samples[started]);
     site.connector.stop().await;
 }
 
@@ -368,6 +371,23 @@ async fn only_reads_for_hosts_of_this_device_are_answered() {
     ] {
         assert_eq!(ask(mixed).await.status, 403, "{mixed}");
     }
+    // A page of somebody else may link here, and neither load nor frame anything.
+    let from_elsewhere = |path: &str, mode: &str, dest: &str| {
+        format!(
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\nsec-fetch-site: cross-site\r\nsec-fetch-mode: {mode}\r\n\
+             sec-fetch-dest: {dest}\r\n"
+        )
+    };
+    for (path, mode, dest) in [
+        ("/events", "cors", "empty"),
+        ("/metrics", "no-cors", "image"),
+        ("/", "navigate", "iframe"),
+    ] {
+        let refused = ask(&from_elsewhere(path, mode, dest)).await;
+        assert_eq!(refused.status, 403, "{path} as {dest}");
+    }
+    let link = ask(&from_elsewhere("/", "navigate", "document")).await;
+    assert_eq!(link.status, 200);
     let none = ask("GET /metrics HTTP/1.0\r\n").await;
     assert_eq!(none.status, 403);
     let listed = ask("GET /metrics HTTP/1.1\r\nhost: Gateway.example:80\r\n").await;
@@ -406,6 +426,44 @@ async fn connections_that_say_nothing_do_not_keep_others_out() {
     let read = tokio::time::timeout(PATIENCE, silent[0].read_to_end(&mut rest)).await;
     assert!(read.is_ok(), "it was ended");
     site.connector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_are_bounded_and_one_too_many_is_told() {
+    let site = Watched::start(&[]).await;
+    let mut open = Vec::new();
+    let request = format!("GET /events HTTP/1.1\r\nhost: {}\r\n\r\n", site.address);
+    until_ready(site.address).await;
+    for _ in 0..12 {
+        let mut page = TcpStream::connect(site.address).await.unwrap();
+        page.write_all(request.as_bytes()).await.unwrap();
+        let mut first = [0; 1];
+        page.read_exact(&mut first).await.unwrap();
+        open.push(page);
+    }
+    let too_many = http::get(site.address, "/events").await;
+    assert_eq!(too_many.body, "event: full\ndata: 12\n\n");
+    // The place of one that is closed is free by and by.
+    open.pop();
+    let again = async {
+        loop {
+            let mut page = TcpStream::connect(site.address).await.unwrap();
+            page.write_all(request.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            while !["event: full", "event: history"]
+                .iter()
+                .any(|event| text.contains(event))
+            {
+                let mut part = [0; 256];
+                let length = page.read(&mut part).await.unwrap();
+                text += str::from_utf8(&part[..length]).unwrap();
+            }
+            if text.contains("event: history") {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, again).await.unwrap();
 }
 
 /// What a subscriber finds on the connector's own topic.

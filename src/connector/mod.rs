@@ -35,7 +35,7 @@ use crate::queue::MemoryBudget;
 use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, RECORD_MAX_BYTES, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
-use crate::telemetry::{Facts, OFFLINE, Observer, ServiceManager};
+use crate::telemetry::{Facts, OFFLINE, Observer, ServiceManager, Started};
 use burial::Burial;
 use own_status::OwnStatus;
 use workers::Workers;
@@ -183,6 +183,7 @@ impl<D: Destination> Connector<D> {
             dead_letters: dead_letters.clone(),
             credentials_expire: Arc::new(move || expiring.credentials_expire()),
             deadline: deadline.subscribe(),
+            started: Started::default(),
         };
         let settings = WorkerSettings {
             // Version 1 sends each record at once, whatever the interval says.

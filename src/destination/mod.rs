@@ -19,6 +19,9 @@ use crate::json_text;
 /// Longest message that is kept, in bytes of its JSON form.
 const MESSAGE_MAX_BYTES: usize = 500;
 
+/// Longest code that is kept, likewise. Those of AWS have up to some fifty letters.
+const CODE_MAX_BYTES: usize = 128;
+
 /// What a service says when something fails, passed through to the status document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceError {
@@ -30,18 +33,21 @@ pub struct ServiceError {
 }
 
 impl ServiceError {
-    /// An error from its code and message. Of a message that goes on and on, such as the page of
-    /// a proxy, the beginning is kept: there is one of these for each record of a call.
+    /// An error from its code and message. Of what goes on and on, such as the page of a proxy, the beginning is
+    /// kept: there is one of these for each record of a call, and codes are labels of metrics.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        let length = json_text::cut(&message, MESSAGE_MAX_BYTES).len();
-        message.truncate(length);
-        message.shrink_to_fit();
         ServiceError {
-            code: code.into(),
-            message,
+            code: beginning(code.into(), CODE_MAX_BYTES),
+            message: beginning(message.into(), MESSAGE_MAX_BYTES),
         }
     }
+}
+
+fn beginning(mut text: String, max_bytes: usize) -> String {
+    let length = json_text::cut(&text, max_bytes).len();
+    text.truncate(length);
+    text.shrink_to_fit();
+    text
 }
 
 impl fmt::Display for ServiceError {
@@ -105,4 +111,16 @@ pub trait Destination: Clone + Send + Sync + 'static {
         stream: &DeliveryStreamArn,
         record: Bytes,
     ) -> impl Future<Output = Result<Outcome, CallError>> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_goes_on_and_on_the_beginning_is_kept() {
+        let error = ServiceError::new("A".repeat(100_000), "b".repeat(100_000));
+        assert_eq!(error.code, "A".repeat(CODE_MAX_BYTES));
+        assert_eq!(error.message, "b".repeat(MESSAGE_MAX_BYTES));
+    }
 }

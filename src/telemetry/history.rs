@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
-use super::observer::Snapshot;
+use super::observer::{Snapshot, distance};
 use super::rates::latency_ms;
 use crate::ledger::Distribution;
 use crate::utc::unix_ms;
@@ -45,7 +45,9 @@ pub struct History {
 /// What the next point is counted from.
 #[derive(Debug)]
 struct Last {
+    /// By the device's clock, and by the one that nobody sets.
     at: SystemTime,
+    uptime: Duration,
     received: u64,
     delivered: u64,
     failed: u64,
@@ -71,6 +73,7 @@ impl History {
         let totals = &snapshot.totals;
         let now = Last {
             at: snapshot.now,
+            uptime: snapshot.uptime,
             received: totals.received,
             delivered: totals.delivered,
             failed: totals.failed_records() + totals.rejected_requests(),
@@ -80,23 +83,25 @@ impl History {
             self.last = Some(now);
             return None;
         };
-        let passed = match now.at.duration_since(last.at) {
-            // Half a second early is in time: looks are a second apart, more or less.
-            Ok(passed) if passed + Duration::from_millis(500) < INTERVAL => return None,
-            Ok(passed) => passed.as_secs_f64(),
-            // The clock was set back: what was drawn is in the future.
-            Err(_) => {
-                *self = History {
-                    points: VecDeque::new(),
-                    last: Some(now),
-                };
-                return None;
-            }
-        };
+        let passed = now.uptime.saturating_sub(last.uptime);
+        // Half a second early is in time: looks are a second apart, more or less.
+        if passed + Duration::from_millis(500) < INTERVAL {
+            return None;
+        }
+        // Plots are drawn along the device's clock: where that was set, what was drawn stands in another time.
+        if distance(now.at, last.at + passed) >= INTERVAL {
+            *self = History {
+                points: VecDeque::new(),
+                last: Some(now),
+            };
+            return None;
+        }
+        let after = self.points.back().map_or(0, |last| last.t + 1);
+        let seconds = passed.as_secs_f64();
         let (p50_ms, p99_ms) = latency_ms(&now.call_times.since(&last.call_times));
-        let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / passed;
+        let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
         let point = Point {
-            t: unix_ms(now.at) / 1000,
+            t: (unix_ms(now.at) / 1000).max(after),
             received: per_second(now.received, last.received),
             delivered: per_second(now.delivered, last.delivered),
             failed: per_second(now.failed, last.failed),
@@ -112,7 +117,7 @@ impl History {
         Some(point)
     }
 
-    /// Whether there is none yet, or none since the clock was set back.
+    /// Whether there is none yet, or none since the clock was set.
     pub fn is_empty(&self) -> bool {
         self.points.is_empty()
     }
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
 
     fn after(snapshot: &mut Snapshot, seconds: u64, received: u64) {
-        snapshot.now += Duration::from_secs(seconds);
+        snapshot.pass(Duration::from_secs(seconds));
         snapshot.totals.received += received;
     }
 
@@ -159,19 +164,38 @@ mod tests {
     }
 
     #[test]
-    fn after_the_clock_was_set_back_it_goes_on() {
-        let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
-        history.add(&snapshot);
-        after(&mut snapshot, 5, 0);
-        assert!(history.add(&snapshot).is_some());
-        snapshot.now -= Duration::from_secs(1000);
-        assert_eq!(history.add(&snapshot), None);
-        assert!(history.points.is_empty(), "times ascend");
-        after(&mut snapshot, 5, 50);
-        assert_eq!(
-            history.add(&snapshot).map(|point| point.received),
-            Some(10.0)
-        );
+    fn after_the_clock_was_set_it_begins_anew() {
+        for now in [0, 1_900_000_000] {
+            let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
+            history.add(&snapshot);
+            after(&mut snapshot, 5, 0);
+            assert!(history.add(&snapshot).is_some());
+            after(&mut snapshot, 5, 0);
+            snapshot.now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            assert_eq!(history.add(&snapshot), None);
+            assert!(
+                history.is_empty(),
+                "{now}: times ascend, without a gap of years"
+            );
+            after(&mut snapshot, 5, 50);
+            let point = history.add(&snapshot).unwrap();
+            assert_eq!((point.t, point.received), (now + 5, 10.0));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_by_seconds_changes_no_figure() {
+        for (step, t) in [(-4, 1), (4, 9)] {
+            let (mut history, mut snapshot) = (History::default(), Snapshot::sample());
+            history.add(&snapshot);
+            after(&mut snapshot, 5, 50);
+            let first = history.add(&snapshot).unwrap();
+            after(&mut snapshot, 5, 50);
+            let stepped = unix_ms(snapshot.now) as i64 + step * 1000;
+            snapshot.now = SystemTime::UNIX_EPOCH + Duration::from_millis(stepped as u64);
+            let second = history.add(&snapshot).unwrap();
+            assert_eq!((second.t - first.t, second.received), (t, 10.0));
+        }
     }
 
     #[test]

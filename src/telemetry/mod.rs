@@ -23,7 +23,7 @@ mod summary;
 pub use heartbeat::{OFFLINE, status as own_status};
 pub use http::Server;
 pub use logs::{init as init_logs, init_with_exports as init_logs_with_exports};
-pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, StreamSnapshot};
+pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, Started, StreamSnapshot};
 pub use otlp::Exports;
 pub use service_manager::ServiceManager;
 pub use summary::summarize;

@@ -2,7 +2,7 @@
 //! readiness, heartbeat and summary are made of these and nothing else.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
@@ -62,6 +62,35 @@ pub struct Observer {
     pub credentials_expire: CredentialsExpire,
     /// By when all has to be delivered, once the connector stops.
     pub deadline: watch::Receiver<Deadline>,
+    /// When the connector was made, by the clock of the last look.
+    pub started: Started,
+}
+
+/// When the connector was made, by a clock that may be set. Looks that follow each other are told the same: what is
+/// reckoned anew differs by microseconds each time, and a start that changes reads like a restart. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Started {
+    at: Arc<Mutex<Option<SystemTime>>>,
+}
+
+impl Started {
+    /// It was this long ago.
+    fn ago(&self, uptime: Duration, now: SystemTime) -> SystemTime {
+        let reckoned = now - uptime;
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        match *at {
+            Some(known) if distance(known, reckoned) < CLOCK_SET => known,
+            _ => *at.insert(reckoned),
+        }
+    }
+}
+
+/// From which difference on a clock was set, and not just read a moment later.
+const CLOCK_SET: Duration = Duration::from_secs(1);
+
+/// How far two moments are apart.
+pub(super) fn distance(a: SystemTime, b: SystemTime) -> Duration {
+    a.duration_since(b).unwrap_or_else(|error| error.duration())
 }
 
 /// The connector at one moment.
@@ -71,7 +100,9 @@ pub struct Snapshot {
     pub facts: Arc<Facts>,
     /// That moment, by a clock that may be set.
     pub now: SystemTime,
-    /// For how long the connector has been there.
+    /// When the connector was made, by that clock.
+    pub started: SystemTime,
+    /// For how long the connector has been there, whatever was done to that clock.
     pub uptime: Duration,
     /// Whether it stops: it delivers what it holds, and takes nothing more.
     pub stopping: bool,
@@ -123,9 +154,9 @@ pub struct StreamSnapshot {
 }
 
 impl Snapshot {
-    /// When the connector was made, by the clock of now.
-    pub fn started(&self) -> SystemTime {
-        self.now - self.uptime
+    /// The moment that was so long ago: the same in each look at what began then.
+    pub fn ago(&self, passed: Duration) -> SystemTime {
+        self.started + self.uptime - passed
     }
 
     /// How long the oldest record that waits has been here.
@@ -138,15 +169,16 @@ impl Snapshot {
 impl Observer {
     /// Looks.
     pub fn look(&self) -> Snapshot {
-        let (mut totals, (streams, disk)) = self.ledger.balance(|| {
+        let (mut totals, (looked, streams, disk)) = self.ledger.balance(|| {
             let now = Instant::now();
             let streams = self.streams.all();
             let streams: Vec<_> = streams
                 .iter()
                 .map(|stream| look_at(stream, self.facts.queue_size, now))
                 .collect();
-            (streams, self.disk.as_ref().map(DiskQueue::account))
+            (now, streams, self.disk.as_ref().map(DiskQueue::account))
         });
+        let (now, uptime) = (SystemTime::now(), looked - self.facts.started);
         let held = match &disk {
             None => streams.iter().map(|stream| stream.queued as u64).sum(),
             Some(disk) => {
@@ -160,8 +192,9 @@ impl Observer {
         };
         Snapshot {
             facts: Arc::clone(&self.facts),
-            now: SystemTime::now(),
-            uptime: self.facts.started.elapsed(),
+            now,
+            started: self.started.ago(uptime, now),
+            uptime,
             stopping: self.deadline.borrow().is_some(),
             totals,
             held,
@@ -211,6 +244,12 @@ fn look_at(stream: &Stream, queue_size: usize, now: Instant) -> StreamSnapshot {
 
 #[cfg(test)]
 impl Snapshot {
+    /// Time passes.
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.uptime += time;
+    }
+
     /// A connector that is well: a default stream and another, nothing received yet.
     pub fn sample() -> Self {
         let stream = |name: &str| StreamSnapshot {
@@ -239,6 +278,7 @@ impl Snapshot {
                 damaged_places: 0,
             }),
             now: start,
+            started: start,
             uptime: Duration::ZERO,
             stopping: false,
             totals: Totals::default(),
@@ -261,6 +301,28 @@ impl Snapshot {
             statuses_dropped: 0,
             credentials_expire: None,
             streams: vec![stream("default"), stream("other")],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_stays_where_it_is_until_the_clock_is_set() {
+        let (started, second) = (Started::default(), Duration::from_secs(1));
+        let start = SystemTime::UNIX_EPOCH + 1000 * second;
+        assert_eq!(started.ago(second, start + second), start);
+        // Read a moment later, and a moment earlier.
+        let moment = Duration::from_micros(300);
+        assert_eq!(started.ago(9 * second, start + 9 * second + moment), start);
+        assert_eq!(
+            started.ago(10 * second, start + 10 * second - moment),
+            start
+        );
+        for set in [3600 * second, 60 * second] {
+            assert_eq!(started.ago(second, start + set + second), start + set);
         }
     }
 }

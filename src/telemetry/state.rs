@@ -148,12 +148,12 @@ impl<'a> State<'a> {
             version: env!("CARGO_PKG_VERSION"),
             client_id: &snapshot.facts.client_id,
             now: unix_seconds(snapshot.now),
-            started: unix_seconds(snapshot.started()),
+            started: unix_seconds(snapshot.started),
             ready: Readiness::of(snapshot),
             broker: Broker {
                 address: &snapshot.facts.broker,
                 connected: session.subscribed,
-                since: unix_seconds(snapshot.now - session.lasting),
+                since: unix_seconds(snapshot.ago(session.lasting)),
                 reason: session.reason.as_deref(),
                 mqtt: session.protocol.map(|protocol| protocol.to_string()),
                 reconnects: session.connections.saturating_sub(1),
@@ -240,7 +240,7 @@ impl<'a> Stream<'a> {
                 code: &trouble.code,
                 message: &trouble.message,
                 advice: advice(&trouble.code),
-                since: unix_seconds(snapshot.now - trouble.lasting),
+                since: unix_seconds(snapshot.ago(trouble.lasting)),
                 retry_in_s: trouble.retry_in.map(|wait| wait.as_secs_f64()),
             }),
         }

@@ -146,10 +146,10 @@ def history(state):
 
 class StandIn:
     """The server. `scene` is the function that gives the state; it may be changed at any time. `silent` sends nothing more and keeps
-    the connections open, as a dead tunnel does. `point` is what the next points say was received."""
+    the connections open, as a dead tunnel does. `full` says that enough pages are open. `point` is what the next points say was received."""
 
     def __init__(self, scene, port=0):
-        self.scene, self.silent, self.ending = scene, False, threading.Event()
+        self.scene, self.silent, self.full, self.ending = scene, False, False, threading.Event()
         self.sent, self.connections, self.point = [], 0, None
         stand_in = self
 
@@ -194,6 +194,8 @@ class StandIn:
         state = self.scene()
         hour = history(state)
         try:
+            if self.full:
+                return send("full", 12)
             send("history", hour)
             while not self.ending.is_set():
                 if not self.silent:

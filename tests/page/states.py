@@ -161,7 +161,8 @@ class Page(unittest.TestCase):
             (differing(disk={"fault": "No space left on device (os error 28)"}), "The disk of the queue cannot be written: the broker keeps what follows"),
             (differing(disk={"bytes": 1_000_000_000}), "The queue on disk is nearly full"),
             (differing(memory={"used_bytes": 66_000_000}), "Memory is nearly used up"),
-            (differing(credentials={"expires": gone}), "The credentials have expired: records are kept"),
+            # They are renewed by the next call; where that fails, the stream is in trouble.
+            (differing(credentials={"expires": gone}), "All is well: records arrive in Firehose"),
             (differing(broker={"reading_paused": True}), "Intake is paused: the broker keeps what follows"),
             (differing(rates={"rejected": 2.0}), "Some requests are rejected"),
             (differing(rates={"failed": 2.0}), "Some records fail for good"),
@@ -231,6 +232,15 @@ class Page(unittest.TestCase):
         self.addCleanup(again.end)
         self.until("document.getElementById('headline').textContent.startsWith('The broker is away')", "it connects again by itself")
         self.assertFalse(self.browser.look()["old"])
+
+    def test_one_page_too_many_is_told_why_it_shows_nothing(self):
+        server = self.show(SCENES["healthy"])
+        server.full = True
+        self.browser.run("location.reload()")
+        self.until("document.getElementById('headline').textContent.startsWith('12 pages are open already')", "it says why")
+        self.assertIn("Close one of them", self.text("#age"))
+        server.full = False
+        self.until("document.getElementById('headline').textContent.startsWith('All is well')", "it goes on by itself")
 
     def test_a_tunnel_that_says_nothing_is_told_too(self):
         server = self.show(SCENES["healthy"])

@@ -5,9 +5,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -82,7 +82,7 @@ impl Inner {
         past.recent.add(&snapshot);
         let was_empty = past.history.is_empty();
         let point = past.history.add(&snapshot);
-        // The clock was set back: pages begin anew too.
+        // The clock was set: pages begin anew too.
         let begins_anew = !was_empty && past.history.is_empty();
         let history = begins_anew.then(|| event("history", &past.history.to_json()));
         drop(past);
@@ -126,9 +126,9 @@ fn event(name: &str, json: &str) -> String {
 
 /// The events, as long as the page is open.
 pub(super) async fn stream(State(app): State<App>) -> Response {
+    // Said as an event: a page does not learn the status of an answer.
     if app.events.inner.events.receiver_count() >= PAGES_MAX {
-        let text = "as many pages are open as there may be; close one\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+        return answer(event("full", &PAGES_MAX.to_string()).into());
     }
     let (beginning, following) = app.events.inner.subscribe();
     let first = once(async move { beginning });
@@ -143,9 +143,9 @@ pub(super) async fn stream(State(app): State<App>) -> Response {
         }
     });
     let events = first.chain(rest).map(Ok::<_, Infallible>);
-    let mut response = Response::new(axum::body::Body::from_stream(events));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response
+    answer(Body::from_stream(events))
+}
+
+fn answer(events: Body) -> Response {
+    ([(CONTENT_TYPE, "text/event-stream")], events).into_response()
 }

@@ -8,7 +8,7 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -49,7 +49,8 @@ pub(super) fn app(observer: Observer, hosts: AllowedHosts) -> Router {
         .with_state(App { observer, events })
 }
 
-/// Refuses requests that name a host that is not ours, and tells browsers what they may do with answers.
+/// Refuses requests that name a host that is not ours or that another site makes through a browser, and tells browsers
+/// what they may do with answers.
 async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
     let named = request.headers().get_all(HOST).iter();
     let mut named: Vec<&str> = named
@@ -57,7 +58,10 @@ async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: N
         .collect();
     named.extend(request.uri().host());
     let is_ours = !named.is_empty() && named.iter().all(|host| hosts.allows(host));
-    let mut response = if is_ours {
+    let mut response = if is_ours && is_of_another_site(request.headers()) {
+        let text = "other sites may link here, and not load what is here\n";
+        (StatusCode::FORBIDDEN, text).into_response()
+    } else if is_ours {
         next.run(request).await
     } else {
         let text =
@@ -76,6 +80,18 @@ async fn guard(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: N
             .insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Whether a page of another site asks, where it is no link that somebody follows. It could not read the answer, and would
+/// cost the device all the same. Browsers say so (Fetch Metadata); nobody else does.
+fn is_of_another_site(request: &HeaderMap) -> bool {
+    let is = |name, value| {
+        request
+            .get(name)
+            .is_some_and(|found: &HeaderValue| found == value)
+    };
+    let is_followed = is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document");
+    is("sec-fetch-site", "cross-site") && !is_followed
 }
 
 /// The process is alive: it answers.

@@ -121,11 +121,11 @@ fn queues(families: &mut Families, snapshot: &Snapshot) {
     );
     families.streams(
         "kinesis_edge_stream_failing_since_timestamp_seconds",
-        "Since when calls of a stream have not gone well; no series where they do.",
+        "Since when calls of a stream have delivered nothing; no series where they deliver.",
         snapshot,
         |stream| {
             Some(unix_seconds(
-                snapshot.now - stream.trouble.as_ref()?.lasting,
+                snapshot.ago(stream.trouble.as_ref()?.failing?),
             ))
         },
     );
@@ -299,7 +299,7 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
     families.gauge(
         "process_start_time_seconds",
         "When the connector was started, in Unix seconds.",
-        unix_seconds(snapshot.started()),
+        unix_seconds(snapshot.started),
     );
     if let Some(process) = process {
         families.add(

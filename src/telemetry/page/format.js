@@ -48,5 +48,5 @@ export const KINDS = {
   rate: (v) => `${brief(v)}/s`,
   "byte-rate": (v) => `${bytes(v)}/s`,
   since: (v, now) => span(now - v),
-  until: (v, now) => (v > now ? span(v - now) : `0 s: ${span(now - v)} ago`),
+  until: (v, now) => (v > now ? span(v - now) : `until the next call, which renews them (ended ${span(now - v)} ago)`),
 };

@@ -15,6 +15,8 @@ const element = (id) => document.getElementById(id);
 let state = null;
 let came = 0;
 let old = false;
+/** Why nothing is shown, where the server told. */
+let full = "";
 
 /** The shapes and colours of the marks once more, for the tab, where no style sheet reaches. */
 const ICONS = {
@@ -92,6 +94,7 @@ function show(next) {
   state = next;
   came = Date.now();
   old = false;
+  full = "";
   document.body.classList.remove("old");
   document.body.dataset.now = JSON.stringify(state.now);
   for (const id of ["top", "flow", "totals"]) fill(element(id), state);
@@ -109,10 +112,16 @@ function show(next) {
   tick();
 }
 
+/** The server shows as many pages as it does at a time; what follows is the end of the stream. */
+function showFull(pages) {
+  full = `${count(pages)} pages are open already, as many as there may be`;
+}
+
 function broken() {
   old = true;
   document.body.classList.toggle("old", state !== null);
-  headline("bad", state ? `No connection to the connector since ${clock(state.now)} UTC` : "The connector cannot be reached");
+  if (full && !state) headline("warn", full);
+  else headline("bad", state ? `No connection to the connector since ${clock(state.now)} UTC` : "The connector cannot be reached");
   tick();
 }
 
@@ -120,9 +129,10 @@ function broken() {
 function tick() {
   const age = span((Date.now() - came) / 1000);
   if (old && state) say(element("age"), `All figures below are ${age} old. See whether the connector runs and the ssh tunnel stands; the page goes on trying.`);
+  else if (old && full) say(element("age"), "Close one of them; the page goes on trying.");
   else if (old) say(element("age"), "See whether the connector runs and the ssh tunnel stands; the page goes on trying.");
   else if (state) say(element("age"), `Live. ${clock(state.now)} UTC by the device's clock`);
 }
 
 setInterval(() => old && tick(), 1000);
-follow("events", { state: show, history: showHistory, point: showPoint }, broken);
+follow("events", { state: show, history: showHistory, point: showPoint, full: showFull }, broken);

@@ -93,7 +93,7 @@ const NEARLY = 0.7;
 
 /** All that is wrong: `{level, headline, text, message?, advice}`, worst first; empty where all is well. */
 export function problems(state) {
-  const { broker, disk, memory, credentials, rates, now } = state;
+  const { broker, disk, memory, rates, now } = state;
   const full = state.streams.filter(isFull);
   const found = [];
   if (disk?.fault) {
@@ -107,10 +107,6 @@ export function problems(state) {
   }
   found.push(...troubles(state, full.length > 0));
   if (full.length) found.push(fullQueues(state, full));
-  if (credentials.expires !== null && credentials.expires <= now) {
-    found.push({ level: "bad", headline: "The credentials have expired: records are kept", text: `For ${span(now - credentials.expires)}.`,
-      advice: "Renew them where they come from, and look at the device's clock." });
-  }
   if (memory.used_bytes >= NEARLY * memory.limit_bytes) {
     found.push({ level: "warn", headline: "Memory is nearly used up", text: `${bytes(memory.used_bytes)} of ${bytes(memory.limit_bytes)}.`,
       advice: "Publish more slowly, raise MEMORY_SIZE, or set QUEUE_DIR." });
