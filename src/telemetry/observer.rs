@@ -307,7 +307,10 @@ impl Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::queue::{Id, Record};
 
     #[test]
     fn the_start_stays_where_it_is_until_the_clock_is_set() {
@@ -324,5 +327,32 @@ mod tests {
         for set in [3600 * second, 60 * second] {
             assert_eq!(started.ago(second, start + set + second), start + set);
         }
+    }
+
+    #[test]
+    fn the_oldest_is_the_oldest_that_waits_and_not_one_that_is_gone() {
+        let budget = MemoryBudget::new(1 << 20);
+        let arn = Snapshot::sample().streams[0].arn.clone();
+        let stream = Stream::new(arn, 2, budget.share());
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        for seconds in 0..2 {
+            let record = Record {
+                data: Bytes::from_static(b"x"),
+                id: Id::from("id"),
+                received: start + seconds * second,
+                charge: stream.share.charge(100).unwrap(),
+                kept: None,
+            };
+            stream.queue().push(record).unwrap();
+        }
+        let now = start + 10 * second;
+        assert_eq!(look_at(&stream, 2, now).oldest_age, Some(10 * second));
+        let first = stream.queue().take(1);
+        let look = look_at(&stream, 2, now);
+        assert_eq!((look.queued, look.in_flight), (2, 1));
+        assert_eq!(look.oldest_age, Some(9 * second));
+        assert_eq!(look.full_by, Some("DELIVERY_STREAM_QUEUE_SIZE"));
+        stream.queue().settle(first.len(), Vec::new());
+        assert_eq!(look_at(&stream, 2, now).full_by, None);
     }
 }
