@@ -15,6 +15,9 @@ pub mod memory;
 pub mod parameters;
 pub mod utc;
 
+#[cfg(test)]
+mod logged;
+
 pub mod envelope;
 pub mod mqtt;
 pub mod request;

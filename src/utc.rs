@@ -1,7 +1,8 @@
-//! Dates and times in UTC, for what people and programs read: names of files, the envelope of records.
+//! Dates and times in UTC, for what people and programs read: names of files, the envelope of records. And
+//! durations as numbers.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The last moment of the year 9999: from then on a year would have five digits.
 const LATEST_MS: u64 = 253_402_300_799_999;
@@ -30,7 +31,12 @@ pub struct Utc {
 /// one after the year 9999 as its end.
 pub fn unix_ms(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).map_or(LATEST_MS, |ms| ms.min(LATEST_MS))
+    whole_ms(since).min(LATEST_MS)
+}
+
+/// A duration in milliseconds, as long as 64 bits say. In the log a number of more would be a string.
+pub fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl From<SystemTime> for Utc {
@@ -109,8 +115,6 @@ impl fmt::Display for Utc {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn text(ms: u64) -> String {

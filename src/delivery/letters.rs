@@ -13,7 +13,7 @@ use crate::dead_letters::{DeadLetters, Letter};
 use crate::destination::{Outcome, ServiceError};
 use crate::queue::Record;
 use crate::status::Expected;
-use crate::utc::unix_ms;
+use crate::utc::{unix_ms, whole_ms};
 
 /// Letters that are written together at most: each takes memory of its own meanwhile, and a whole queue
 /// may expire at a time.
@@ -145,7 +145,7 @@ fn letter(
     now_ms: u64,
 ) -> Letter {
     let age = now.saturating_duration_since(record.received);
-    let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let age_ms = whole_ms(age);
     Letter {
         stream: stream.clone(),
         id: record.id.as_str().to_owned(),

@@ -6,29 +6,60 @@ use tokio::time::Instant;
 
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{Outcome, ServiceError};
+use crate::utc::whole_ms;
+
+#[cfg(test)]
+mod tests;
 
 /// Shortest time between a log line of one stream and the next that tells of trouble: one that
 /// flaps does not fill the log.
 const PAUSE: Duration = Duration::from_secs(10);
 
+/// Most codes that are told of one stream until it works again. They come from outside.
+const CODES_MAX: usize = 16;
+
+/// After how long without one that expired, records are said to expire no longer.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Of how many records an error is told.
 #[derive(Debug, Clone, Copy)]
-pub struct Counts {
+struct Counts {
     /// All of them.
-    pub records: usize,
+    records: usize,
     /// Those that are sent again.
-    pub retried: usize,
+    retried: usize,
 }
 
-/// Remembers what was logged last.
+/// Remembers what was logged.
 #[derive(Debug, Default)]
 pub struct TroubleLog {
-    /// The code of the trouble; `None` where all is well.
-    code: Option<String>,
-    /// When that was logged.
+    /// What was told of calls since all was well, and what was told a moment ago.
+    told: Vec<Told>,
+    /// When a line about calls was logged last.
     at: Option<Instant>,
-    /// Calls that brought errors since all was well, and when the first of them ended.
-    failing: Option<(u64, Instant)>,
+    /// Calls that brought errors since it was last told that all is well. What was not told itself is
+    /// counted with the next.
+    failed_calls: u64,
+    /// When the first call after the last success brought an error.
+    failing_since: Option<Instant>,
+    /// Apart from calls: records expire because calls fail, and where all of them go well but are too few.
+    expiry: Option<Expiry>,
+}
+
+/// An error of calls that was told.
+#[derive(Debug)]
+struct Told {
+    code: String,
+    at: Instant,
+    /// Whether all was well since.
+    is_over: bool,
+}
+
+/// Records that expired since that was told.
+#[derive(Debug)]
+struct Expiry {
+    records: usize,
+    last: Instant,
 }
 
 impl TroubleLog {
@@ -46,8 +77,8 @@ impl TroubleLog {
             .count();
         match outcomes.iter().find_map(Outcome::error) {
             Some(error) => {
-                let (calls, _) = self.failing.get_or_insert((0, now));
-                *calls += 1;
+                self.failed_calls += 1;
+                self.failing_since.get_or_insert(now);
                 let counts = Counts {
                     records: outcomes.len(),
                     retried,
@@ -58,8 +89,33 @@ impl TroubleLog {
         }
     }
 
-    /// Notes trouble with this many records, of which some are sent again.
-    pub fn note_trouble(
+    /// Notes that this many records were not delivered in time.
+    pub fn note_expiry(
+        &mut self,
+        stream: &DeliveryStreamArn,
+        error: &ServiceError,
+        records: usize,
+        now: Instant,
+    ) {
+        let is_told = self.expiry.is_some();
+        let expiry = self.expiry.get_or_insert(Expiry {
+            records: 0,
+            last: now,
+        });
+        expiry.records += records;
+        expiry.last = now;
+        if !is_told {
+            tracing::warn!(
+                %stream,
+                records,
+                error.code = %error.code,
+                error.message = %error.message,
+                "records expire; they are reported as failed, and so are more until delivery keeps up",
+            );
+        }
+    }
+
+    fn note_trouble(
         &mut self,
         stream: &DeliveryStreamArn,
         error: &ServiceError,
@@ -67,8 +123,9 @@ impl TroubleLog {
         retry_at: Option<Instant>,
         now: Instant,
     ) {
-        let recently = self.at.is_some_and(|at| now.duration_since(at) < PAUSE);
-        if recently || self.code.as_ref() == Some(&error.code) {
+        self.told
+            .retain(|told| !told.is_over || now.duration_since(told.at) < PAUSE);
+        if !self.is_news(&error.code, retried > 0, now) {
             return;
         }
         tracing::warn!(
@@ -77,7 +134,7 @@ impl TroubleLog {
             retried,
             error.code = %error.code,
             error.message = %error.message,
-            retry_in_ms = retry_at.map(|at| at.saturating_duration_since(now).as_millis()),
+            retry_in_ms = retry_at.map(|at| whole_ms(at.saturating_duration_since(now))),
             "{}",
             if retried > 0 {
                 "delivery is in trouble; the records are kept and sent again"
@@ -85,18 +142,46 @@ impl TroubleLog {
                 "records failed for good; someone has to act"
             },
         );
-        self.code = Some(error.code.clone());
+        self.told.retain(|told| told.code != error.code);
+        self.told.push(Told {
+            code: error.code.clone(),
+            at: now,
+            is_over: false,
+        });
         self.at = Some(now);
+    }
+
+    /// Whether an error is to be told.
+    fn is_news(&self, code: &str, is_retried: bool, now: Instant) -> bool {
+        let told = self.told.iter().find(|told| told.code == code);
+        if told.is_some_and(|told| !told.is_over) {
+            return false;
+        }
+        if told.is_none() && self.told.len() >= CODES_MAX {
+            return false;
+        }
+        // What is sent again may go well at once. What failed for good is told, unless the same was just now.
+        let last = if is_retried {
+            self.at
+        } else {
+            told.map(|told| told.at)
+        };
+        last.is_none_or(|at| now.duration_since(at) >= PAUSE)
     }
 
     /// That it works again is always told: it may be the last there is to tell for long.
     fn note_success(&mut self, stream: &DeliveryStreamArn, records: usize, now: Instant) {
-        let failing = self.failing.take();
-        if self.code.take().is_some() {
-            let (failed_calls, since) = failing.unwrap_or((0, now));
+        let since = self.failing_since.take().unwrap_or(now);
+        if self.told.iter().any(|told| !told.is_over) {
+            let failed_calls = std::mem::take(&mut self.failed_calls);
             let failing_s = now.saturating_duration_since(since).as_secs();
             tracing::info!(%stream, records, failed_calls, failing_s, "delivery works again");
+            self.told.iter_mut().for_each(|told| told.is_over = true);
             self.at = Some(now);
+        }
+        let is_quiet = |expiry: &mut Expiry| now.duration_since(expiry.last) >= QUIET;
+        if let Some(expiry) = self.expiry.take_if(is_quiet) {
+            tracing::info!(%stream, expired = expiry.records, "records no longer expire");
         }
     }
 }

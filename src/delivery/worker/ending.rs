@@ -10,7 +10,6 @@ use crate::batch::BATCH_MAX_RECORDS;
 use crate::code::{Code, DROPPED_MESSAGE};
 use crate::delivery::letters::Ended;
 use crate::delivery::refill;
-use crate::delivery::trouble::Counts;
 use crate::destination::{Destination, Outcome, ServiceError};
 use crate::ledger::Entry;
 use crate::queue::Record;
@@ -53,12 +52,8 @@ impl<D: Destination> Worker<D> {
             max_age.as_secs()
         );
         let error = ServiceError::new(Code::Expired.as_str(), message);
-        let counts = Counts {
-            records: old.len(),
-            retried: 0,
-        };
         self.trouble
-            .note_trouble(&self.stream.arn, &error, counts, None, now);
+            .note_expiry(&self.stream.arn, &error, old.len(), now);
         self.end(Ended {
             outcomes: vec![Outcome::Failed(error); old.len()],
             records: old,

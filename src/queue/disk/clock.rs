@@ -4,6 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use crate::utc::whole_ms;
+
 /// 2026-01-01: a device whose clock says less has not been told the time yet.
 const PLAUSIBLE_UNIX_MS: u64 = 1_767_225_600_000;
 
@@ -21,15 +23,14 @@ impl Clock {
         let since_epoch = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         Clock {
             start,
-            start_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            start_unix_ms: whole_ms(since_epoch),
         }
     }
 
     /// Unix time in milliseconds of an instant of this process.
     pub fn unix_ms(&self, instant: Instant) -> u64 {
         let since = instant.saturating_duration_since(self.start);
-        self.start_unix_ms
-            .saturating_add(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        self.start_unix_ms.saturating_add(whole_ms(since))
     }
 
     /// The instant of a Unix time. Of one before the start, as far back as it says, unless it was taken
