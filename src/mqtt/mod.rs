@@ -17,6 +17,7 @@ mod frame;
 mod link;
 mod outbox;
 mod probe;
+mod refusals;
 mod rest;
 mod retry;
 mod session;

@@ -113,22 +113,19 @@ impl Outbox {
         }
     }
 
-    /// The broker has this one. Whether it was under way.
-    pub fn acknowledged(&mut self, packet_id: u16) -> bool {
+    /// The broker has this one, and it is not under way any more; `None` where it was not.
+    pub fn acknowledged(&mut self, packet_id: u16) -> Option<Outgoing> {
         let place = self
             .under_way
             .iter()
             .position(|message| message.packet_id == packet_id);
-        match place.and_then(|place| self.under_way.remove(place)) {
-            Some(message) => {
-                if place.is_some_and(|place| place < self.sent) {
-                    self.sent -= 1;
-                }
-                self.bytes -= message.payload.len();
-                true
-            }
-            None => false,
+        let place = place?;
+        let message = self.under_way.remove(place)?;
+        if place < self.sent {
+            self.sent -= 1;
         }
+        self.bytes -= message.payload.len();
+        Some(message)
     }
 
     /// Gives up what cannot be sent any more.
@@ -166,7 +163,8 @@ mod tests {
         let second = send(&mut outbox, vec![2]);
         assert_ne!(first, second);
         assert!(!outbox.has_room());
-        assert!(outbox.acknowledged(first) && !outbox.acknowledged(first));
+        assert_eq!(&*outbox.acknowledged(first).unwrap().topic, "t");
+        assert!(outbox.acknowledged(first).is_none());
         assert!(outbox.has_room());
         outbox.start_connection(u16::MAX);
         send(&mut outbox, vec![0; WINDOW_BYTES]);
@@ -178,7 +176,7 @@ mod tests {
         let mut outbox = Outbox::new();
         outbox.start_connection(10);
         let ids: Vec<u16> = (0..4).map(|n| send(&mut outbox, vec![n])).collect();
-        assert!(outbox.acknowledged(ids[1]));
+        assert!(outbox.acknowledged(ids[1]).is_some());
         outbox.start_connection(2);
         let mut again = Vec::new();
         while let Some((message, sent_before)) = outbox.next_to_send() {
@@ -186,7 +184,7 @@ mod tests {
             again.push(message.packet_id);
         }
         assert_eq!(again, [ids[0], ids[2]]);
-        assert!(outbox.acknowledged(ids[0]));
+        assert!(outbox.acknowledged(ids[0]).is_some());
         assert_eq!(outbox.next_to_send().unwrap().0.packet_id, ids[3]);
         assert!(outbox.next_to_send().is_none());
     }

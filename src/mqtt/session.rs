@@ -15,16 +15,21 @@ use super::error::ConnectError;
 use super::frame::{Frame, Message};
 use super::link::{Parting, Up};
 use super::outbox::Outbox;
+use super::refusals::Refusals;
 use super::retry::{Retry, STEADY};
 use super::settings::{Protocol, SessionSettings};
 use super::view::SessionView;
 use super::wire::{self, Packet};
+use crate::utc::whole_ms;
 
 #[cfg(test)]
 mod tests;
 
 /// The packet id of subscriptions; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
+
+/// Most reasons of having no connection that are logged until there is one. Some come from outside.
+const REASONS_MAX: usize = 16;
 
 /// What happened.
 #[derive(Debug)]
@@ -61,15 +66,15 @@ pub struct Session {
     outbox: Outbox,
     /// When and how the next attempt is made.
     retry: Retry,
-    /// What was last logged as the reason of having no connection.
-    logged: Option<String>,
+    /// What was logged as the reason of having no connection, since there was one.
+    logged: Vec<String>,
     /// Attempts and connections that failed since a connection was last logged.
     failures: u64,
     /// Whether the present connection was logged. One that follows others that broke at once is
     /// logged when it has proved steady.
     announced: bool,
-    /// Why the broker last refused a message of ours.
-    refused: Option<String>,
+    /// What the broker refuses of what we publish.
+    refusals: Refusals,
     /// What others see of it.
     view: SessionView,
     /// Events that wait to be handed out.
@@ -97,10 +102,10 @@ impl Session {
             reading_paused: false,
             uncut: false,
             outbox: Outbox::new(),
-            logged: None,
+            logged: Vec::new(),
             failures: 0,
             announced: false,
-            refused: None,
+            refusals: Refusals::default(),
             view: SessionView::new(),
             events: VecDeque::new(),
         }
@@ -290,7 +295,7 @@ impl Session {
         up.subscribed();
         self.view.subscribed(up.protocol);
         // What this connection refuses is told anew.
-        self.refused = None;
+        self.refusals = Refusals::default();
         self.announced = false;
         if !self.retry.is_flapping() {
             self.announce();
@@ -310,7 +315,7 @@ impl Session {
         );
         self.failures = 0;
         self.announced = true;
-        self.logged = None;
+        self.logged.clear();
     }
 
     /// No connection: another attempt is made, by and by.
@@ -335,14 +340,14 @@ impl Session {
 
     fn log_failure(&mut self, error: &ConnectError, wait: Duration) {
         let reason = error.to_string();
-        if self.logged.as_ref() != Some(&reason) {
+        if self.logged.len() < REASONS_MAX && !self.logged.contains(&reason) {
             tracing::warn!(
                 broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
                 %reason,
-                retry_in_ms = wait.as_millis(),
+                retry_in_ms = whole_ms(wait),
                 "no connection to the MQTT broker; trying again until there is one"
             );
-            self.logged = Some(reason);
+            self.logged.push(reason);
         }
     }
 
@@ -430,12 +435,10 @@ impl Session {
         };
         match packet {
             Packet::PubAck { packet_id, refused } => {
-                if self.outbox.acknowledged(packet_id) && self.refused != refused {
-                    if let Some(reason) = &refused {
-                        tracing::warn!(%reason, "the broker refuses messages of ours; allow this client to publish them");
-                    }
-                    self.view.refused(refused.clone());
-                    self.refused = refused;
+                if let Some(message) = self.outbox.acknowledged(packet_id)
+                    && self.refusals.note(&message.topic, refused, Instant::now())
+                {
+                    self.view.refused(self.refusals.reason());
                 }
                 self.send_under_way();
             }

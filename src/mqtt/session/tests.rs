@@ -876,3 +876,51 @@ async fn what_came_before_a_malformed_packet_is_handed_out() {
     assert_eq!(payloads(&good), [b"good"]);
     assert!(matches!(next(&mut session).await, Event::Disconnected));
 }
+
+/// The broker takes the one, refuses the other, and takes the one again: that says nothing about the other.
+#[tokio::test]
+async fn a_refusal_is_of_a_topic_and_stays_until_the_topic_is_taken() {
+    let broker = Broker::start().await;
+    let mut session = broker.session(ProtocolChoice::Only(Protocol::V5));
+    let mut peer = while_driving(&mut session, async {
+        let mut peer = broker.accept().await;
+        peer.send(&connack_v5(false, 5, 1000)).await;
+        peer.expect(SUBSCRIBE).await;
+        peer.send(SUBACK_V5).await;
+        peer
+    })
+    .await;
+    while !session.can_publish() {
+        next(&mut session).await;
+    }
+    let view = session.view();
+    for (topic, refused) in [("taken", false), ("refused", true), ("taken", false)] {
+        assert!(session.publish(&topic.into(), Bytes::from_static(b"status")));
+        while_driving(&mut session, async {
+            let (id, _) = next_publish(&mut peer).await;
+            let [high, low] = id.to_be_bytes();
+            let not_authorized = if refused { 0x87 } else { 0 };
+            peer.send(&[0x40, 3, high, low, not_authorized]).await;
+        })
+        .await;
+        while session.under_way() > 0 {
+            next(&mut session).await;
+        }
+    }
+    let reason = view.state().reason.expect("one is refused");
+    assert!(reason.contains("on refused: NotAuthorized"), "{reason}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reasons_that_take_turns_are_logged_once_each_with_a_number_of_milliseconds() {
+    let broker = Broker::start().await;
+    let mut session = broker.session(v311());
+    let lines = crate::logged::lines(|| {
+        for _ in 0..50 {
+            session.failed(&ConnectError::Timeout);
+            session.failed(&ConnectError::Closed);
+        }
+    });
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(lines[0]["retry_in_ms"].is_u64(), "{lines:?}");
+}
