@@ -12,7 +12,7 @@ use super::report::{Step, StepName, Steps};
 use crate::connector::session_settings;
 use crate::mqtt::{
     CertificateFault, ConnectError, Protocol, ProtocolChoice, SessionSettings, Unreachable, Visit,
-    certificate_fault, reach,
+    certificate_fault, host_and_port, reach,
 };
 use crate::parameters::Parameters;
 use crate::request::Topics;
@@ -94,11 +94,8 @@ fn place(settings: &SessionSettings) -> String {
     } else {
         "mqtt"
     };
-    let host = &settings.host;
-    if host.contains(':') {
-        return format!("{scheme}://[{host}]:{}", settings.port);
-    }
-    format!("{scheme}://{host}:{}", settings.port)
+    let address = host_and_port(&settings.host, settings.port);
+    format!("{scheme}://{address}")
 }
 
 /// The same broker for a short visit that leaves nothing behind.

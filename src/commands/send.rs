@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use kinesis_edge::connector::session_settings;
-use kinesis_edge::mqtt::{Event, Message, Parting, Session};
+use kinesis_edge::mqtt::{Event, Message, Parting, Session, host_and_port};
 use kinesis_edge::parameters::{self, LogFormat, SendParameters};
 use kinesis_edge::request::Topics;
 use kinesis_edge::telemetry;
@@ -70,9 +70,9 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     .await;
     let Ok(status) = answer else {
         if !published.get() {
-            let (host, port) = (&parameters.mqtt.host, parameters.mqtt.port);
+            let broker = host_and_port(&parameters.mqtt.host, parameters.mqtt.port);
             bail!(
-                "no connection to the MQTT broker {host}:{port} within {seconds} s, so nothing was sent; \
+                "no connection to the MQTT broker {broker} within {seconds} s, so nothing was sent; \
                  is it running there? --mqtt-url names another"
             );
         }

@@ -28,7 +28,7 @@ use crate::ledger::Ledger;
 use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::mqtt::{
     Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles, Will,
-    client_config,
+    client_config, host_and_port,
 };
 use crate::parameters::{MqttParameters, MqttVersion, Parameters};
 use crate::queue::MemoryBudget;
@@ -116,7 +116,7 @@ pub struct Leftover {
 }
 
 impl Leftover {
-    /// Whether nothing was lost: everything was delivered and reported, or is kept on disk.
+    /// Whether the stop lost nothing: what was held is delivered or failed, and reported, or is kept on disk.
     pub fn is_nothing(self) -> bool {
         self.records == 0 && self.documents == 0 && !self.fault
     }
@@ -237,7 +237,7 @@ fn facts(parameters: &Parameters, damaged_places: u64) -> Facts {
     let mqtt = &parameters.mqtt;
     Facts {
         client_id: mqtt.client_id.clone(),
-        broker: format!("{}:{}", mqtt.host, mqtt.port),
+        broker: host_and_port(&mqtt.host, mqtt.port),
         queue_size: parameters.queue_size,
         queue_dir: parameters.queue_dir.clone(),
         dead_letter_dir: parameters.dead_letter_dir.clone(),

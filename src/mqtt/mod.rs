@@ -33,6 +33,6 @@ pub use frame::Message;
 pub use link::Parting;
 pub use probe::{CertificateFault, Unreachable, Visit, certificate_fault, reach};
 pub use session::{Event, Session};
-pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings, Will};
+pub use settings::{Credentials, Protocol, ProtocolChoice, SessionSettings, Will, host_and_port};
 pub use tls::{TlsError, TlsFiles, client_config};
 pub use view::{SessionState, SessionView};

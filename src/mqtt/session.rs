@@ -17,7 +17,7 @@ use super::link::{Parting, Up};
 use super::outbox::Outbox;
 use super::refusals::Refusals;
 use super::retry::{Retry, STEADY};
-use super::settings::{Protocol, SessionSettings};
+use super::settings::{Protocol, SessionSettings, host_and_port};
 use super::view::SessionView;
 use super::wire::{self, Packet};
 use crate::utc::whole_ms;
@@ -307,7 +307,7 @@ impl Session {
     fn announce(&mut self) {
         let Link::Up(up) = &self.link else { return };
         tracing::info!(
-            broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
+            broker = %host_and_port(&self.settings.host, self.settings.port),
             mqtt = %up.protocol,
             resumed = up.resumed,
             failures_before = self.failures,
@@ -342,7 +342,7 @@ impl Session {
         let reason = error.to_string();
         if self.logged.len() < REASONS_MAX && !self.logged.contains(&reason) {
             tracing::warn!(
-                broker = %format_args!("{}:{}", self.settings.host, self.settings.port),
+                broker = %host_and_port(&self.settings.host, self.settings.port),
                 %reason,
                 retry_in_ms = whole_ms(wait),
                 "no connection to the MQTT broker; trying again until there is one"

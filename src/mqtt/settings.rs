@@ -83,3 +83,29 @@ pub struct SessionSettings {
     /// Longest silence before the other side is asked whether it lives, in seconds.
     pub keep_alive_seconds: u16,
 }
+
+/// Where a broker is, as it stands in a URL: an IPv6 address in brackets.
+pub fn host_and_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_ipv6_address_stands_in_brackets() {
+        for (host, expected) in [
+            ("broker.local", "broker.local:1883"),
+            ("127.0.0.1", "127.0.0.1:1883"),
+            ("::1", "[::1]:1883"),
+            ("fe80::1%eth0", "[fe80::1%eth0]:1883"),
+        ] {
+            assert_eq!(host_and_port(host, 1883), expected);
+        }
+    }
+}
