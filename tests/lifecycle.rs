@@ -103,7 +103,12 @@ async fn a_stop_flushes(signal: &str) {
     world.app.wait_for(701).await;
     world.assert_each_once(0..700, "");
     assert_eq!(world.endpoint.accepted("test").len(), 700);
-    assert!(world.process.stderr().contains("everything was delivered"));
+    assert!(
+        world
+            .process
+            .stderr()
+            .contains("nothing is left: each record was delivered")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

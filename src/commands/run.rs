@@ -25,7 +25,7 @@ pub fn command() -> Command {
              empty means unset. `kinesis-edge config` shows which values hold. Credentials and endpoints of \
              AWS come from where the AWS SDKs look for them: AWS_* variables, profiles, the container or \
              instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
-             Exit status: 0 when everything was delivered and reported, 1 when something was left, \
+             Exit status: 0 when nothing was lost at the stop, 1 when records or statuses were, \
              2 for a faulty configuration.",
         )
         .args(parameters::args())

@@ -365,9 +365,11 @@ fn log_end(leftover: Leftover) {
     }
     if leftover.is_nothing() && kept == 0 {
         if dropped_statuses == 0 {
-            tracing::info!("stopped; everything was delivered and reported");
+            tracing::info!(
+                "stopped; nothing is left: each record was delivered or reported as failed"
+            );
         } else {
-            tracing::info!("stopped; everything was delivered, but not everything reported");
+            tracing::info!("stopped; nothing is left, but not everything was reported");
         }
     }
 }
