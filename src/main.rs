@@ -6,6 +6,8 @@ mod commands;
 
 use std::process::ExitCode;
 
+use kinesis_edge::telemetry::last_words;
+
 fn main() -> ExitCode {
     let matches = commands::command_line().get_matches();
     // Two threads: one can receive while the other signs and sends. More would only wake up more.
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
         Err(error) => Err(anyhow::Error::new(error).context("the runtime could not be started")),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("kinesis-edge: {error:#}");
+        last_words(&format!("kinesis-edge: {error:#}"));
         ExitCode::FAILURE
     })
 }

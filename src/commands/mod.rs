@@ -26,6 +26,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::connector::ConnectorError;
 use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters::Faults;
+use kinesis_edge::telemetry::last_words;
 
 /// Exit status of a faulty configuration; restarting does not help.
 const EXIT_CONFIGURATION: u8 = 2;
@@ -95,7 +96,7 @@ fn report(faults: &Faults) -> ExitCode {
 
 /// Tells why the connector cannot be made.
 fn unusable(error: &ConnectorError) -> ExitCode {
-    eprintln!("kinesis-edge cannot start: {error}");
+    last_words(&format!("kinesis-edge cannot start: {error}"));
     match error {
         // Whoever has the directory, or what ails the disk, may be gone at the next start.
         ConnectorError::QueueDir(DirectoryError::InUse { .. })
@@ -109,7 +110,7 @@ fn unusable(error: &ConnectorError) -> ExitCode {
     }
 }
 
-/// Exit status after a stop: 0 where everything was delivered and reported.
+/// Exit status after a stop: 0 where nothing was lost.
 fn exit_code(leftover: kinesis_edge::connector::Leftover) -> ExitCode {
     if leftover.is_nothing() {
         ExitCode::SUCCESS

@@ -111,7 +111,7 @@ impl Service {
             Err(Interrupt::Refused(refusal)) => {
                 tracing::debug!(
                     error.code = refusal.code,
-                    message = refusal.message,
+                    error.message = refusal.message,
                     "the Firehose endpoint refused a call"
                 );
                 Ok(self.response(

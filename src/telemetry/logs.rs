@@ -9,6 +9,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, fmt};
 
+use super::last_words;
 use super::otlp::Exports;
 use crate::parameters::LogFormat;
 
@@ -30,7 +31,7 @@ pub fn init(format: LogFormat, quiet: &[&str]) {
         .with(lines(format))
         .try_init();
     if started.is_ok() {
-        warn(not_understood);
+        begin(format, not_understood);
     }
 }
 
@@ -43,20 +44,22 @@ pub fn init_with_exports(format: LogFormat, exports: &Exports) {
     let lines = lines(format).with_filter(filter);
     let started = Registry::default().with(spans).with(lines).try_init();
     if started.is_ok() {
-        warn(not_understood);
+        begin(format, not_understood);
     }
 }
 
 /// What of `RUST_LOG` is to be logged, and what of it is not understood.
 fn filter(quiet: &[&str]) -> (Targets, Vec<String>) {
-    match std::env::var_os("RUST_LOG") {
+    let (filter, not_understood) = match std::env::var_os("RUST_LOG") {
         Some(directives) => read(&directives.to_string_lossy()),
         None => {
             let quiet = quiet.iter().map(|&library| (library, LevelFilter::WARN));
             let filter = by_default().with_targets(DEFAULT.into_iter().chain(quiet));
             (filter, Vec::new())
         }
-    }
+    };
+    let filter = filter.with_target(last_words::TARGET, LevelFilter::ERROR);
+    (filter, not_understood)
 }
 
 /// What writes the lines.
@@ -74,7 +77,11 @@ where
     }
 }
 
-fn warn(not_understood: Vec<String>) {
+/// The log stands: whatever is said from now on is said in its format.
+fn begin(format: LogFormat, not_understood: Vec<String>) {
+    if format == LogFormat::Json {
+        last_words::speak_json();
+    }
     for directive in not_understood {
         tracing::warn!(
             directive,

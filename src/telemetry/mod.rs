@@ -6,6 +6,7 @@ mod health;
 mod heartbeat;
 mod history;
 mod http;
+mod last_words;
 mod logs;
 mod metrics;
 mod observer;
@@ -22,6 +23,7 @@ mod summary;
 
 pub use heartbeat::{OFFLINE, status as own_status};
 pub use http::Server;
+pub use last_words::last_words;
 pub use logs::{init as init_logs, init_with_exports as init_logs_with_exports};
 pub use observer::{CredentialsExpire, Facts, Observer, Snapshot, Started, StreamSnapshot};
 pub use otlp::Exports;
