@@ -21,10 +21,12 @@ const CODES_MAX: usize = 16;
 /// After how long without one that expired, records are said to expire no longer.
 const QUIET: Duration = Duration::from_secs(60);
 
-/// Of how many records an error is told.
+/// What is told of a call that brought errors.
 #[derive(Debug, Clone, Copy)]
-struct Counts {
-    /// All of them.
+struct Trouble<'a> {
+    /// The first of them, of those that are sent again or of those that are not.
+    error: &'a ServiceError,
+    /// Records that it is about: all of the call where some are sent again, otherwise those that failed.
     records: usize,
     /// Those that are sent again.
     retried: usize,
@@ -71,21 +73,35 @@ impl TroubleLog {
         retry_at: Option<Instant>,
         now: Instant,
     ) {
-        let retried = outcomes
-            .iter()
-            .filter(|outcome| matches!(outcome, Outcome::Retry(_)))
-            .count();
-        match outcomes.iter().find_map(Outcome::error) {
-            Some(error) => {
-                self.failed_calls += 1;
-                self.failing_since.get_or_insert(now);
-                let counts = Counts {
-                    records: outcomes.len(),
-                    retried,
-                };
-                self.note_trouble(stream, error, counts, retry_at, now);
-            }
-            None => self.note_success(stream, outcomes.len(), now),
+        let records = outcomes.len();
+        let retries = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Retry(error) => Some(error),
+            Outcome::Delivered { .. } | Outcome::Failed(_) => None,
+        });
+        let failures = outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Failed(error) => Some(error),
+            Outcome::Delivered { .. } | Outcome::Retry(_) => None,
+        });
+        let (retried, failed) = (retries.clone().count(), failures.clone().count());
+        if retried + failed == 0 {
+            return self.note_success(stream, records, now);
+        }
+        self.failed_calls += 1;
+        self.failing_since.get_or_insert(now);
+        // Of a call that brought both, both are told: one must not hide the other.
+        let retried = retries.take(1).map(|error| Trouble {
+            error,
+            records,
+            retried,
+        });
+        let failed = failures.take(1).map(|error| Trouble {
+            error,
+            records: failed,
+            retried: 0,
+        });
+        for trouble in retried.chain(failed) {
+            let retry_at = retry_at.filter(|_| trouble.retried > 0);
+            self.note_trouble(stream, trouble, retry_at, now);
         }
     }
 
@@ -118,11 +134,15 @@ impl TroubleLog {
     fn note_trouble(
         &mut self,
         stream: &DeliveryStreamArn,
-        error: &ServiceError,
-        Counts { records, retried }: Counts,
+        trouble: Trouble<'_>,
         retry_at: Option<Instant>,
         now: Instant,
     ) {
+        let Trouble {
+            error,
+            records,
+            retried,
+        } = trouble;
         self.told
             .retain(|told| !told.is_over || now.duration_since(told.at) < PAUSE);
         if !self.is_news(&error.code, retried > 0, now) {

@@ -88,6 +88,45 @@ fn errors_that_take_turns_are_told_once_each_until_it_works_again() {
 }
 
 #[test]
+fn a_call_that_brings_both_is_told_of_what_is_sent_again_and_of_what_is_not() {
+    let error = |code| ServiceError::new(code, "m");
+    let delivered = Outcome::Delivered {
+        record_id: "r".into(),
+    };
+    let outcomes = [
+        delivered,
+        Outcome::Retry(error("ServiceUnavailableException")),
+        Outcome::Failed(error("InvalidArgumentException")),
+        Outcome::Retry(error("InternalFailure")),
+    ];
+    let lines = logged::lines(|| {
+        let Bench {
+            stream,
+            mut log,
+            now,
+        } = Bench::new();
+        for _ in 0..2 {
+            log.note_call(&stream, &outcomes, Some(now + SECOND), now);
+        }
+    });
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            let number = |field: &str| line[field].as_u64().unwrap();
+            let code = line["error.code"].as_str().unwrap();
+            (code, number("records"), number("retried"))
+        })
+        .collect();
+    let expected = [
+        ("ServiceUnavailableException", 4, 2),
+        ("InvalidArgumentException", 1, 0),
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(lines[0]["retry_in_ms"], 1000);
+    assert_eq!(lines[1].get("retry_in_ms"), None, "nobody tries again");
+}
+
+#[test]
 fn codes_without_end_do_not_fill_the_log() {
     let told = told(|bench| {
         for number in 0..1000 {
