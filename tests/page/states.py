@@ -164,6 +164,7 @@ class Page(unittest.TestCase):
             # They are renewed by the next call; where that fails, the stream is in trouble.
             (differing(credentials={"expires": gone}), "All is well: records arrive in Firehose"),
             (differing(broker={"reading_paused": True}), "Intake is paused: the broker keeps what follows"),
+            (differing(broker={"reason": "NotAuthorized on a/topic"}), "The broker refuses messages of the connector"),
             (differing(rates={"rejected": 2.0}), "Some requests are rejected"),
             (differing(rates={"failed": 2.0}), "Some records fail for good"),
             (differing(ready={"ok": False, "parts": [{"name": "mqtt", "ok": False, "reason": "subscribing"}]}), "Not ready: mqtt"),

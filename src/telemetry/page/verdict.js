@@ -119,6 +119,10 @@ export function problems(state) {
     found.push({ level: "warn", headline: "Intake is paused: the broker keeps what follows", text: "There is no room for more until some of what is held is done.",
       advice: "It resumes by itself. If it lasts, raise MEMORY_SIZE." });
   }
+  if (broker.connected && broker.reason) {
+    found.push({ level: "warn", headline: "The broker refuses messages of the connector", text: "", message: broker.reason,
+      advice: "Give the connector's user the right to publish on that topic; kinesis-edge check tells what it may." });
+  }
   if (rates.rejected > 0 && !full.length) {
     found.push({ level: "warn", headline: "Some requests are rejected", text: "Their apps are told why, in their statuses.",
       advice: "“Rejected, by code” below says what for, and what to do." });
