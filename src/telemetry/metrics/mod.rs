@@ -314,3 +314,43 @@ fn ourselves(families: &mut Families, snapshot: &Snapshot, process: Option<Proce
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::Trouble;
+
+    #[test]
+    fn only_a_stream_that_delivers_nothing_is_failing_and_always_since_the_same_moment() {
+        let mut snapshot = Snapshot::sample();
+        let mut trouble = Trouble {
+            code: "Timeout".to_owned(),
+            message: String::new(),
+            lasting: Duration::from_secs(60),
+            failing: None,
+            retry_in: None,
+        };
+        let name = "kinesis_edge_stream_failing_since_timestamp_seconds{";
+        let failing = |snapshot: &Snapshot| {
+            let text = render(snapshot, None);
+            let lines = text.lines().filter(|line| line.starts_with(name));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        snapshot.pass(Duration::from_secs(100));
+        snapshot.streams[1].trouble = Some(trouble.clone());
+        assert!(failing(&snapshot).is_empty(), "some is delivered");
+        trouble.failing = Some(Duration::from_secs(10));
+        snapshot.streams[1].trouble = Some(trouble.clone());
+        let first = failing(&snapshot);
+        assert_eq!(first.len(), 1);
+        assert!(first[0].ends_with(" 1790000090"), "{first:?}");
+        snapshot.pass(Duration::from_secs(7));
+        // The clock is read a moment later than the stream.
+        snapshot.now += Duration::from_micros(300);
+        trouble.failing = Some(Duration::from_secs(17));
+        snapshot.streams[1].trouble = Some(trouble);
+        assert_eq!(failing(&snapshot), first);
+    }
+}
