@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::batch;
+use crate::destination::ServiceError;
 use crate::ledger::ByCode;
 use crate::queue::{Id, MemoryBudget};
 use crate::status::{PublisherSettings, Shape};
