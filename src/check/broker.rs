@@ -1,24 +1,17 @@
 //! The broker's side: whether it is there, lets us in, and allows what the connector does. The visits are made under
 //! a client id of their own, derived from the connector's, and leave nothing behind.
 
-use std::time::Duration;
-
-use serde_json::json;
-use tokio::time::timeout;
-
 use super::Limits;
 use super::client_id::{self, Under};
+use super::publish::publish;
 use super::report::{Step, StepName, Steps};
 use crate::connector::session_settings;
 use crate::mqtt::{
-    CertificateFault, ConnectError, Protocol, ProtocolChoice, SessionSettings, Unreachable, Visit,
-    certificate_fault, host_and_port, reach,
+    CertificateFault, ConnectError, SessionSettings, Unreachable, Visit, certificate_fault,
+    host_and_port, reach,
 };
 use crate::parameters::Parameters;
 use crate::request::Topics;
-
-/// How long a message may take from us to the broker and back, before it is taken not to come.
-const BACK: Duration = Duration::from_secs(2);
 
 /// Looks at everything of the broker's side. `held_here` says whether a process of this device holds `QUEUE_DIR`.
 pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps, limits: Limits) {
@@ -79,7 +72,7 @@ pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps
 
     steps.tell(subscribe(&mut visit, &topics.filters(), limits).await);
     visit.end().await;
-    steps.tell(publish(parameters, &visitor, topics.status(), limits).await);
+    steps.tell(publish(parameters, &visitor, &topics, limits).await);
     let under = Under {
         addresses: &addresses,
         held_here,
@@ -241,129 +234,9 @@ async fn subscribe(visit: &mut Visit, filters: &[String], limits: Limits) -> Ste
     )
 }
 
-/// What is known of the right to publish.
-enum Right {
-    /// There is one, and how that is known.
-    Allowed(&'static str),
-    /// There is none, as the broker shows.
-    Denied(String),
-    /// The broker has told neither.
-    Unclear,
-    /// It could not be asked.
-    Unasked(String),
-}
-
-async fn publish(
-    parameters: &Parameters,
-    visitor: &SessionSettings,
-    topic: &str,
-    limits: Limits,
-) -> Step {
-    let name = StepName::Publish;
-    let payload = harmless(parameters.connector_version.batches());
-    let asked = limits
-        .wait(right_to_publish(visitor, topic, &payload))
-        .await;
-    match asked.unwrap_or_else(Right::Unasked) {
-        Right::Allowed(how) => Step::well(name, format!("{topic} is allowed: {how}")),
-        Right::Denied(reason) => Step::failed(
-            name,
-            format!("the broker does not take statuses on {topic}: {reason}"),
-            "allow this user to write it at the broker (its access control list); otherwise apps never hear \
-             what became of their records",
-        ),
-        Right::Unclear => Step::skipped(
-            name,
-            format!(
-                "{topic} cannot be told: with MQTT 3.1.1 a broker drops what is not allowed without a word, and this user \
-                 does not see its own message; make sure that it may write it"
-            ),
-        ),
-        Right::Unasked(why) => {
-            Step::failed(name, format!("{topic}: {why}"), "see the broker's log")
-        }
-    }
-}
-
-/// A document that no app takes for a status of its own: without any; for apps of version 1, which expect one,
-/// under an id that none has given.
-fn harmless(batches: bool) -> Vec<u8> {
-    if batches {
-        return json!({"response": []}).to_string().into_bytes();
-    }
-    let id = format!("kinesis-edge-check-{:016x}", fastrand::u64(..));
-    let status = json!({"firehose_record_id": "", "status": "success"});
-    json!({"response": status, "id": id})
-        .to_string()
-        .into_bytes()
-}
-
-/// Publishes, and sees what the broker says to it, or whether it comes back. Where that tells nothing, it is asked
-/// in MQTT 5, which has words for it: rights do not depend on the version.
-async fn right_to_publish(visitor: &SessionSettings, topic: &str, payload: &[u8]) -> Right {
-    let right = ask(visitor, topic, payload).await;
-    if !matches!(right, Right::Unclear) {
-        return right;
-    }
-    let in_5 = SessionSettings {
-        protocol: ProtocolChoice::Only(Protocol::V5),
-        ..visitor.clone()
-    };
-    match ask(&in_5, topic, payload).await {
-        // Then it does not speak MQTT 5.
-        Right::Unasked(_) => Right::Unclear,
-        right => right,
-    }
-}
-
-async fn ask(visitor: &SessionSettings, topic: &str, payload: &[u8]) -> Right {
-    let unasked = |error: ConnectError| Right::Unasked(error.to_string());
-    let mut visit = match Visit::begin(visitor).await {
-        Ok(visit) => visit,
-        Err(error) => return unasked(error),
-    };
-    // The connector itself need not read it.
-    let reads = match visit.subscribe(&[topic.to_owned()]).await {
-        Ok(refused) => refused.iter().all(Option::is_none),
-        Err(_) => {
-            visit = match Visit::begin(visitor).await {
-                Ok(visit) => visit,
-                Err(error) => return unasked(error),
-            };
-            false
-        }
-    };
-    let right = match visit.publish(topic, payload).await {
-        Err(error) => return Right::Denied(format!("at a message there, {error}")),
-        Ok(Some(reason)) => Right::Denied(reason),
-        Ok(None) if reads && matches!(timeout(BACK, visit.until_back()).await, Ok(Ok(()))) => {
-            Right::Allowed("a message without a status came back")
-        }
-        Ok(None) if visit.protocol() == Protocol::V5 => {
-            Right::Allowed("the broker took a message without a status")
-        }
-        Ok(None) => Right::Unclear,
-    };
-    visit.end().await;
-    right
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_published_is_a_status_of_nobody() {
-        assert_eq!(harmless(true), br#"{"response":[]}"#);
-        let single: serde_json::Value = serde_json::from_slice(&harmless(false)).unwrap();
-        assert_eq!(single["response"]["status"], "success");
-        assert!(
-            single["id"]
-                .as_str()
-                .unwrap()
-                .starts_with("kinesis-edge-check-")
-        );
-    }
 
     #[test]
     fn reasons_are_said_in_words() {

@@ -3,7 +3,7 @@
 //! on the device meanwhile is disturbed for a moment at most.
 //!
 //! The broker, AWS and the directories are looked at side by side; steps of one of these that need an
-//! earlier one are skipped where that failed. `broker` and `client_id` ask the broker, `aws` asks AWS,
+//! earlier one are skipped where that failed. `broker`, `publish` and `client_id` ask the broker, `aws` asks AWS,
 //! `files` and `directories` look at the disk, `connections` at the system's, and `report` is what they
 //! say.
 
@@ -13,6 +13,7 @@ mod client_id;
 mod connections;
 mod directories;
 mod files;
+mod publish;
 mod report;
 
 use std::future::Future;

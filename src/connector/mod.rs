@@ -134,10 +134,7 @@ impl<D: Destination> Connector<D> {
     ) -> Result<Self, ConnectorError> {
         let topics = Topics::new(&parameters.topic_prefix);
         let session = Session::new(SessionSettings {
-            will: parameters.connector_status_interval.map(|_| Will {
-                topic: topics.connector_status().to_owned(),
-                payload: OFFLINE.to_owned(),
-            }),
+            will: will(parameters, &topics),
             ..session_settings(&parameters.mqtt, topics.filters())?
         });
         let plan = memory_plan(parameters);
@@ -338,6 +335,14 @@ fn envelope(client_id: &str) -> Envelope {
     // The standard library seeds its hashes from the system's random numbers.
     let random = RandomState::new().hash_one(client_id);
     Envelope::new(client_id, random, SystemTime::now(), Instant::now())
+}
+
+/// What the broker is to say when the connection breaks, where the connector publishes its own status.
+pub fn will(parameters: &Parameters, topics: &Topics) -> Option<Will> {
+    parameters.connector_status_interval.map(|_| Will {
+        topic: topics.connector_status().to_owned(),
+        payload: OFFLINE.to_owned(),
+    })
 }
 
 /// How a session with the parameters' broker is made.

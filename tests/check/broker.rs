@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::process::Command;
 
-use crate::common::{Mosquitto, MosquittoOptions, free_port};
+use crate::common::{Mosquitto, MosquittoOptions, finish, free_port, stderr, stdout};
 use crate::site::{NO_BROKER, NO_SEND, Site, with_password};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +120,84 @@ async fn a_missing_right_to_publish_is_named_with_either_version() {
     }
 }
 
-/// A broker of MQTT 3.1.1 that grants everything and passes nothing on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_the_connectors_own_status_is_named_with_either_version() {
+    let rights = "user edge\ntopic read kinesisfirehose/message/#\ntopic write kinesisfirehose/message/status\n";
+    let broker = with_password(&["acl_file {dir}/rights"], &[("rights", rights)]);
+    let mut site = Site::with_broker(broker).await;
+    site.set("MQTT_USERNAME", "edge");
+    site.set("MQTT_PASSWORD", "the right one");
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        site.check(&[]).await.is(&[NO_SEND]);
+        site.set("CONNECTOR_STATUS_INTERVAL", "3");
+        let report = site.check(&[]).await;
+        report.is(&[NO_SEND, ("publish", "failed")]).says(
+            "publish",
+            &[
+                "kinesisfirehose/connector/status",
+                "NotAuthorized",
+                "CONNECTOR_STATUS_INTERVAL",
+            ],
+        );
+        site.variables.remove("CONNECTOR_STATUS_INTERVAL");
+    }
+}
+
+/// One of the broker's own programs, on the topic of the connector's own status.
+fn client(broker: &Mosquitto, program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(["-h", "127.0.0.1", "-p", &broker.port.to_string()])
+        .args(["-t", "kinesisfirehose/connector/status"])
+        .args(arguments)
+        .kill_on_drop(true);
+    command
+}
+
+async fn publish(broker: &Mosquitto, arguments: &[&str]) {
+    let done = finish(&mut client(broker, "mosquitto_pub", arguments)).await;
+    assert!(done.status.success(), "{}", stderr(&done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_broker_keeps_of_the_connectors_own_status_stays() {
+    const KEPT: &str = r#"{"state":"kept"}"#;
+    const END: &str = r#"{"state":"end"}"#;
+    let mut site = Site::new().await;
+    site.set("CONNECTOR_STATUS_INTERVAL", "3");
+    publish(&site.broker, &["-r", "-m", KEPT]).await;
+    let mut dashboard = client(&site.broker, "mosquitto_sub", &["-C", "4", "-W", "60"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("mosquitto_sub starts");
+    let mut shown = BufReader::new(dashboard.stdout.take().unwrap()).lines();
+    assert_eq!(shown.next_line().await.unwrap().as_deref(), Some(KEPT));
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        let report = site.check(&[]).await;
+        report
+            .is(&[NO_SEND])
+            .says("publish", &["kinesisfirehose/connector/status is allowed"]);
+    }
+    publish(&site.broker, &["-m", END]).await;
+    // Neither a will, nor anything that says something.
+    for expected in ["{}", "{}", END] {
+        assert_eq!(shown.next_line().await.unwrap().as_deref(), Some(expected));
+    }
+    let later = finish(&mut client(
+        &site.broker,
+        "mosquitto_sub",
+        &["-C", "1", "-W", "60"],
+    ))
+    .await;
+    assert_eq!(stdout(&later).trim(), KEPT);
+}
+
+/// Says in a CONNECT that it has a will.
+const WILL_FLAG: u8 = 0x04;
+
+/// A broker of MQTT 3.1.1 that grants everything but a last will, and passes nothing on.
 async fn that_passes_nothing_on() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -132,6 +211,7 @@ async fn that_passes_nothing_on() -> u16 {
                         return;
                     };
                     let answer = match packet[0] >> 4 {
+                        1 if packet[8] == 4 && packet[9] & WILL_FLAG != 0 => vec![0x20, 2, 0, 5],
                         1 if packet[8] == 4 => vec![0x20, 2, 0, 0],
                         1 => vec![0x20, 2, 0, 1],
                         3 => {
@@ -165,6 +245,24 @@ async fn what_a_broker_does_not_tell_is_not_guessed() {
     report
         .is(&[NO_SEND, ("publish", "skipped")])
         .says("publish", &["cannot be told", "3.1.1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_last_will_that_is_refused_is_named() {
+    let mut site = Site::new().await;
+    let port = that_passes_nothing_on().await;
+    site.set("MQTT_URL", format!("mqtt://127.0.0.1:{port}"));
+    site.set("MQTT_VERSION", "3.1.1");
+    site.set("CONNECTOR_STATUS_INTERVAL", "3");
+    let report = site.check(&[]).await;
+    report.is(&[NO_SEND, ("publish", "failed")]).says(
+        "publish",
+        &[
+            "kinesisfirehose/connector/status",
+            "last will",
+            "NotAuthorized",
+        ],
+    );
 }
 
 /// Mosquitto with TLS under certificates of ours; the files are in its folder.
