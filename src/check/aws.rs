@@ -102,6 +102,16 @@ fn endpoint(
 ) -> (Step, Option<Greeting>) {
     let name = StepName::Endpoint;
     match greeted {
+        Ok(Ok(greeting)) if !greeting.is_the_services => {
+            let message = format!(
+                "{} is answered by something else than Firehose: HTTP status {}, without the id that each answer of \
+                 AWS has",
+                greeting.url, greeting.status
+            );
+            let advice = "is there a portal on the way that wants a login, or a proxy that does not let this through? and is \
+                          AWS_ENDPOINT_URL right, if it is set?";
+            (Step::failed(name, message, advice), None)
+        }
         Ok(Ok(greeting)) => {
             let step = Step::well(name, format!("{} answers", greeting.url));
             (step, Some(greeting))
@@ -305,8 +315,8 @@ mod tests {
             ours + skew
         };
         clock(&Greeting {
-            url: String::new(),
             clocks: Some((theirs, ours)),
+            ..Greeting::default()
         })
     }
 

@@ -24,26 +24,68 @@ async fn expired_credentials_are_named() {
         );
 }
 
-/// A provider as a container or Greengrass has one, whose credentials end at this time.
-async fn provider(expiration: &'static str) -> String {
+/// Answers each request with the same: a status line, further headers and a body.
+async fn that_answers(head: String, body: String) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/credentials", listener.local_addr().unwrap());
+    let place = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = socket.read(&mut request).await;
-            let body = format!(
-                r#"{{"AccessKeyId": "ASIAABCDEFGHIJKLMNOP", "SecretAccessKey": "hidden-secret",
-                    "Token": "hidden-token", "Expiration": "{expiration}"}}"#
-            );
+            let bytes = body.len();
             let answer = format!(
-                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                body.len()
+                "HTTP/1.1 {head}\r\ncontent-length: {bytes}\r\nconnection: close\r\n\r\n{body}"
             );
             let _ = socket.write_all(answer.as_bytes()).await;
         }
     });
-    url
+    place
+}
+
+/// A provider as a container or Greengrass has one, whose credentials end at this time.
+async fn provider(expiration: &'static str) -> String {
+    let head = "200 OK\r\ncontent-type: application/json".to_owned();
+    let body = format!(
+        r#"{{"AccessKeyId": "ASIAABCDEFGHIJKLMNOP", "SecretAccessKey": "hidden-secret",
+            "Token": "hidden-token", "Expiration": "{expiration}"}}"#
+    );
+    format!("http://{}/credentials", that_answers(head, body).await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_answers_in_the_place_of_aws_is_named() {
+    let mut site = Site::new().await;
+    for (status, body) in [
+        ("200 OK", "<html>Welcome! Please log in.</html>"),
+        ("302 Found", ""),
+        ("403 Forbidden", "<html>Not from here.</html>"),
+        ("200 OK", "{}"),
+    ] {
+        // A clock that nobody should be judged by.
+        let head = format!(
+            "{status}\r\ndate: Thu, 01 Jan 2015 00:00:00 GMT\r\nlocation: http://127.0.0.1/login"
+        );
+        let place = that_answers(head, body.to_owned()).await;
+        site.set("AWS_ENDPOINT_URL", format!("http://{place}"));
+        let report = site.check(&[]).await;
+        report
+            .is(&[
+                NO_SEND,
+                ("endpoint", "failed"),
+                ("clock", "skipped"),
+                ("access", "skipped"),
+            ])
+            .says(
+                "endpoint",
+                &[
+                    &place,
+                    &status[..3],
+                    "something else",
+                    "portal",
+                    "AWS_ENDPOINT_URL",
+                ],
+            );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -155,6 +155,22 @@ async fn nothing_that_is_secret_is_shown() {
         ..Faults::default()
     });
     shown(&site, "InvalidSignatureException").await;
+    // Whoever puts a password into the endpoint's URL, whether it is one or not.
+    let place = site.endpoint.url().replace("http://", "");
+    for (url, words) in [
+        (
+            format!("http://edge:hidden-password@{place}/?token=hidden-token"),
+            "answers",
+        ),
+        (
+            "http://edge:hidden-password@".to_owned() + &place + ":x",
+            "not a valid",
+        ),
+        (format!("edge:hidden-password@{place}"), "scheme"),
+    ] {
+        site.set("AWS_ENDPOINT_URL", url);
+        shown(&site, words).await;
+    }
     site.set("PUBLISH_INTERVAL", "901");
     site.set("MQTT_URL", "mqtt://edge:hidden-password@/");
     shown(&site, "2 faults").await;

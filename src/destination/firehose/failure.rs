@@ -88,7 +88,31 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
 fn in_one_line(error: &(dyn Error + 'static)) -> String {
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
     let words = causes.join(": ");
-    words.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    without_quoted_url(&words).unwrap_or(words)
+}
+
+/// How the SDK begins to quote an endpoint that it cannot use, `AWS_ENDPOINT_URL` as it was set.
+const QUOTES_URL: &str = "failed to apply endpoint `";
+
+/// The same words without what may be secret in the URL that they quote; `None` where they quote none.
+fn without_quoted_url(words: &str) -> Option<String> {
+    let (before, quoting) = words.split_once(QUOTES_URL)?;
+    let (url, after) = quoting.rsplit_once('`')?;
+    let url = without_secrets(url);
+    Some(format!("{before}{QUOTES_URL}{url}`{after}"))
+}
+
+/// A URL without what may be secret in it: user, password and query.
+pub(super) fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    // Up to the last one, wherever it is: it need not be a URL that is right.
+    let place = rest.rsplit_once('@').map_or(rest, |(_, place)| place);
+    let end = place.find(['?', '#']).unwrap_or(place.len());
+    format!("{scheme}{}", &place[..end])
 }
 
 #[cfg(test)]
@@ -105,5 +129,24 @@ mod tests {
             assert_eq!(without_quote(quoting), "It does not match.");
         }
         assert_eq!(without_quote("It is ü."), "It is ü.");
+    }
+
+    #[test]
+    fn of_a_url_user_password_and_query_are_left_out() {
+        for (url, shown) in [
+            ("http://127.0.0.1:80/path", "http://127.0.0.1:80/path"),
+            (
+                "http://user:hidden@host:80/?token=hidden",
+                "http://host:80/",
+            ),
+            ("http://user:hid/den@host#hidden", "http://host"),
+            ("user:hidden@host", "host"),
+            ("", ""),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+            let quoting = |url| format!("other: {QUOTES_URL}{url}`: it is no URL");
+            assert_eq!(without_quoted_url(&quoting(url)), Some(quoting(shown)));
+        }
+        assert_eq!(without_quoted_url("nothing is quoted"), None);
     }
 }

@@ -17,7 +17,7 @@ use aws_sdk_firehose::error::BoxError;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 
-use super::failure::{call_error, no_credentials};
+use super::failure::{call_error, no_credentials, without_secrets};
 use super::{Firehose, made_up_credentials};
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{CallError, ServiceError};
@@ -28,6 +28,9 @@ const CONTENT_REFUSED: [&str; 2] = ["InvalidArgumentException", "ValidationExcep
 
 /// Codes of the SDK's side: nothing was answered.
 const UNANSWERED: [&str; 3] = ["Timeout", "ConnectionError", "RequestNotSent"];
+
+/// The header that each answer of the service has, and that of whoever stands in for it: an id of the call.
+const REQUEST_ID: &str = "x-amzn-requestid";
 
 /// An access key id is shown with this many characters of each end, if it is longer than both.
 const SHOWN_OF_KEY_ID: usize = 4;
@@ -43,11 +46,16 @@ pub struct FoundCredentials {
     pub expires: Option<SystemTime>,
 }
 
-/// What the endpoint of a region said without knowing who asks.
+/// What the endpoint of a region said without knowing who asks, or whoever answers in its place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Greeting {
-    /// The address that was asked: `https://firehose.REGION.amazonaws.com`, unless another one is configured.
+    /// The address that was asked: `https://firehose.REGION.amazonaws.com`, unless another one is configured. Without
+    /// user, password and query.
     pub url: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// Whether it was the service that answered, and not somebody on the way.
+    pub is_the_services: bool,
     /// What its clock showed, to the second, and ours when that came.
     pub clocks: Option<(SystemTime, SystemTime)>,
 }
@@ -74,7 +82,7 @@ impl Firehose {
     }
 
     /// Asks the endpoint of a stream's region without a signature: what it answers is a refusal, and all
-    /// that counts is that it does.
+    /// that counts is that it does, and that it is the service.
     ///
     /// # Errors
     /// What happened on the way, with the address that was asked, where that is known.
@@ -213,7 +221,8 @@ impl Intercept for Watch {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let url = context.request().uri().trim_end_matches('/').to_owned();
+        let url = without_secrets(context.request().uri());
+        let url = url.trim_end_matches('/').to_owned();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).url = url;
         Ok(())
     }
@@ -224,11 +233,14 @@ impl Intercept for Watch {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
+        let response = context.response();
+        let date = response.headers().get("date");
         let theirs = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
         let theirs = theirs.and_then(|date| SystemTime::try_from(date).ok());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clocks =
-            theirs.map(|theirs| (theirs, SystemTime::now()));
+        let mut greeting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        greeting.status = response.status().as_u16();
+        greeting.is_the_services = response.headers().contains_key(REQUEST_ID);
+        greeting.clocks = theirs.map(|theirs| (theirs, SystemTime::now()));
         Ok(())
     }
 }
