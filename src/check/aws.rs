@@ -17,6 +17,7 @@ use crate::destination::{
 use crate::envelope::Envelope;
 use crate::parameters::Parameters;
 use crate::request::Topics;
+use crate::telemetry::advice;
 use crate::utc::Utc;
 
 /// How far a clock may be off before signatures are refused (Signature Version 4: five minutes).
@@ -24,6 +25,9 @@ const SKEW_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// How far it may be off before that is worth a word.
 const SKEW_NOTED: Duration = Duration::from_secs(60);
+
+/// What to do about a code that says nothing to us.
+const AGAIN: &str = "try again; where it stays, the message says what AWS takes offence at";
 
 /// The id of the test record, in its envelope.
 const RECORD_ID: &str = "kinesis-edge-check";
@@ -75,7 +79,7 @@ fn credentials(
     let found = match found {
         Ok(Ok(found)) => found,
         Ok(Err(error)) => {
-            let advice = "see \"Use it\" in the README for where they are looked for";
+            let advice = advice(&error.code).unwrap_or(AGAIN);
             return Step::failed(name, error.message, advice);
         }
         Err(silence) => {
@@ -108,8 +112,7 @@ fn endpoint(
                  AWS has",
                 greeting.url, greeting.status
             );
-            let advice = "is there a portal on the way that wants a login, or a proxy that does not let this through? and is \
-                          AWS_ENDPOINT_URL right, if it is set?";
+            let advice = advice("UnreadableResponse").unwrap_or(AGAIN);
             (Step::failed(name, message, advice), None)
         }
         Ok(Ok(greeting)) => {
@@ -206,19 +209,11 @@ fn sends_batches(parameters: &Parameters) -> bool {
     parameters.connector_version.batches() && !parameters.publish_interval.is_zero()
 }
 
-/// What a person does about an answer of the service.
+/// What a person does about an answer of the service: what there is to say of its code, and more where the parameters
+/// tell more.
 fn what_to_do(error: &ServiceError, parameters: &Parameters) -> String {
     let stream = &parameters.default_delivery_stream_arn;
     match error.code.as_str() {
-        "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
-            "the credentials have expired: renew them; is this device's clock right?".to_owned()
-        }
-        "InvalidSignatureException" | "SignatureDoesNotMatch" | "RequestTimeTooSkewed" => {
-            "is AWS_SECRET_ACCESS_KEY the one of this AWS_ACCESS_KEY_ID, and the clock right?".to_owned()
-        }
-        "UnrecognizedClientException" | "InvalidClientTokenId" | "MissingAuthenticationTokenException" => {
-            "AWS does not know these credentials: was the key deleted, or AWS_SESSION_TOKEN left out?".to_owned()
-        }
         "ResourceNotFoundException" => format!(
             "create the stream, or mend DEFAULT_DELIVERY_STREAM_ARN: its region ({}) and its name ({}), and whose account \
              the credentials are of",
@@ -226,13 +221,16 @@ fn what_to_do(error: &ServiceError, parameters: &Parameters) -> String {
             stream.stream_name()
         ),
         code if code.starts_with("AccessDenied") => {
-            let action = if sends_batches(parameters) { "PutRecordBatch" } else { "PutRecord" };
-            format!("allow firehose:{action} on {stream} to these credentials; policies/ has the policy")
+            let action = if sends_batches(parameters) {
+                "PutRecordBatch"
+            } else {
+                "PutRecord"
+            };
+            format!(
+                "allow firehose:{action} on {stream} to these credentials: attach the policy that `kinesis-edge policy` prints"
+            )
         }
-        code if code.contains("KMS") => {
-            "allow the stream's key to whoever writes to it, or enable the key".to_owned()
-        }
-        _ => "try again; where it stays, the message says what AWS takes offence at".to_owned(),
+        code => advice(code).unwrap_or(AGAIN).to_owned(),
     }
 }
 

@@ -76,11 +76,43 @@ fn lines(step: &Step, colours: bool) -> String {
     let (name, width) = (step.name.as_str(), width.unwrap_or_default());
     let mut text = step.message.clone();
     if let Some(advice) = &step.advice {
-        text = format!("{text}; {advice}");
+        text = format!("{}. {}", text.trim_end_matches('.'), capitalized(advice));
     }
     let mut lines = format!("{sign} {name:<width$}  {}", excerpt(&text, CHARACTERS));
     for detail in &step.details {
         lines += &format!("\n    {}", excerpt(detail, CHARACTERS));
     }
     lines
+}
+
+/// With a capital letter at the beginning: what to do stands in a sentence of its own.
+fn capitalized(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().into_iter();
+    first
+        .flat_map(char::to_uppercase)
+        .chain(characters)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_and_what_to_do_are_two_sentences() {
+        let shown = |message: &str, advice: &str| {
+            let step = Step {
+                name: StepName::Access,
+                verdict: Verdict::Failed,
+                message: message.to_owned(),
+                advice: Some(advice.to_owned()),
+                details: Vec::new(),
+            };
+            lines(&step, false)
+        };
+        let expected = "✗ access        AWS says no. Ask it why";
+        assert_eq!(shown("AWS says no", "ask it why"), expected);
+        assert_eq!(shown("AWS says no.", "Ask it why"), expected);
+    }
 }

@@ -1,12 +1,16 @@
 //! What a person can do about an error code of the service, or of the way to it.
 
-/// What to do, in a sentence or two.
-pub fn advice(code: &str) -> &'static str {
-    match code {
+/// What to do about a code that says nothing to us.
+pub const ELSE: &str =
+    "The message says what the service answered; kinesis-edge check looks at the whole way.";
+
+/// What to do, in a sentence or two; `None` where the code says nothing to us.
+pub fn advice(code: &str) -> Option<&'static str> {
+    Some(match code {
         "ResourceNotFoundException" => {
             "There is no stream of this name in this account and region. Create it, or correct the ARN."
         }
-        "AccessDeniedException" => {
+        "AccessDeniedException" | "AccessDenied" => {
             "The credentials are valid and may not do this. Attach the policy that kinesis-edge policy prints."
         }
         "ExpiredTokenException" | "ExpiredToken" | "RequestExpired" => {
@@ -25,16 +29,19 @@ pub fn advice(code: &str) -> &'static str {
             "AWS does not know these credentials. Check the key, its region and its partition."
         }
         "NoCredentials" => {
-            "No credentials were found. kinesis-edge check says where they were looked for."
+            "There are no credentials to sign with: the message says whether none were found, or what there is cannot be loaded. They come from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance."
         }
         "ServiceUnavailableException" | "ThrottlingException" | "LimitExceededException" => {
-            "More comes than the stream's quota allows. It is sent again by itself; if it stays so, ask for a higher quota, or join records with RECORD_AGGREGATION."
+            "More comes than the stream's quota allows. If it stays so, ask for a higher quota, or join records with RECORD_AGGREGATION."
         }
         "InternalFailure" | "InternalServerError" | "InternalServerException" => {
-            "AWS has a fault of its own. It is sent again by itself."
+            "AWS has a fault of its own, which passes."
         }
-        "Timeout" | "ConnectionError" | "RequestNotSent" | "UnreadableResponse" => {
-            "Firehose cannot be reached from here. Check the network, name resolution, a proxy or firewall. It is sent again by itself."
+        "Timeout" | "ConnectionError" | "RequestNotSent" => {
+            "Firehose cannot be reached from here. Check the network, name resolution, a proxy or firewall."
+        }
+        "UnreadableResponse" => {
+            "What answers is not Firehose. See whether a portal on the way wants a login, or a proxy does not let this through, and whether AWS_ENDPOINT_URL is right, if it is set."
         }
         "InvalidArgumentException" | "ValidationException" | "SerializationException" => {
             "Firehose does not accept the request. Look at the message; the stream may not take direct puts."
@@ -48,8 +55,18 @@ pub fn advice(code: &str) -> &'static str {
         "Expired" => {
             "Records waited longer than RECORD_MAX_AGE. See why they could not be delivered, or allow more."
         }
-        _ => {
-            "The message says what the service answered; kinesis-edge check looks at the whole way."
-        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_that_cannot_be_loaded_are_not_called_missing() {
+        let advice = advice("NoCredentials").unwrap();
+        assert!(advice.contains("cannot be loaded"), "{advice}");
+        assert!(!advice.contains("kinesis-edge check"), "{advice}");
     }
 }

@@ -21,6 +21,7 @@ mod service_manager;
 mod state;
 mod summary;
 
+pub use advice::advice;
 pub use heartbeat::{OFFLINE, status as own_status};
 pub use http::Server;
 pub use last_words::last_words;

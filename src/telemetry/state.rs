@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::advice::advice;
+use super::advice::{ELSE, advice};
 use super::health::Readiness;
 use super::observer::{Snapshot, StreamSnapshot};
 use super::rates::Rates;
@@ -239,7 +239,7 @@ impl<'a> Stream<'a> {
             trouble: stream.trouble.as_ref().map(|trouble| Trouble {
                 code: &trouble.code,
                 message: &trouble.message,
-                advice: advice(&trouble.code),
+                advice: advice(&trouble.code).unwrap_or(ELSE),
                 since: unix_seconds(snapshot.ago(trouble.lasting)),
                 retry_in_s: trouble.retry_in.map(|wait| wait.as_secs_f64()),
             }),

@@ -18,10 +18,7 @@ async fn expired_credentials_are_named() {
     let report = site.check(&["--send"]).await;
     report
         .is(&[("access", "failed"), ("send", "skipped")])
-        .says(
-            "access",
-            &["ExpiredTokenException", "have expired", "renew"],
-        );
+        .says("access", &["ExpiredTokenException", "have ended", "renews"]);
 }
 
 /// Answers each request with the same: a status line, further headers and a body.
@@ -174,6 +171,7 @@ async fn a_stream_that_is_not_there_or_not_allowed_is_named() {
             "AccessDeniedException",
             "allow firehose:PutRecordBatch",
             STREAM,
+            "kinesis-edge policy",
         ],
     );
 }
