@@ -44,13 +44,9 @@ fn faulty(name: StepName, faults: &[&Fault]) -> Step {
         1 => "1 fault".to_owned(),
         count => format!("{count} faults"),
     };
-    let details = faults.iter().map(|fault| {
-        let shown = match &fault.value {
-            Some(value) => format!("{} is {value}", fault.parameter),
-            None => fault.parameter.to_owned(),
-        };
-        format!("{shown}: {}; valid: {}", fault.problem, fault.valid)
-    });
+    let details = faults
+        .iter()
+        .map(|fault| format!("{}; valid: {}", fault.sentence(), fault.valid));
     let advice = "`kinesis-edge run` would not start; mend what is listed";
     Step::failed(name, count, advice).with_details(details.collect())
 }

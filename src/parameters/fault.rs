@@ -45,6 +45,21 @@ impl Fault {
         }
     }
 
+    /// What is wrong where, without an end: "MQTT_URL (FILE:2) is …: …". What is right is left out.
+    pub fn sentence(&self) -> String {
+        let (name, flag) = (self.parameter, self.flag);
+        let subject = match &self.place {
+            None if name.is_empty() => format!("--{flag}"),
+            Some(place) if name.is_empty() => place.to_string(),
+            Some(place) => format!("{name} ({place})"),
+            None => format!("{name} (--{flag})"),
+        };
+        match &self.value {
+            Some(value) => format!("{subject} is {value}: {}", self.problem),
+            None => format!("{subject}: {}", self.problem),
+        }
+    }
+
     /// The same of a value that stands there.
     pub(super) fn at(mut self, place: Place) -> Self {
         self.place = Some(place);
@@ -79,17 +94,8 @@ fn in_toml(value: &str) -> String {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, flag) = (self.parameter, self.flag);
-        match &self.place {
-            _ if name.is_empty() && self.place.is_none() => write!(f, "--{flag}")?,
-            Some(place) if name.is_empty() => write!(f, "{place}")?,
-            Some(place) => write!(f, "{name} ({place})")?,
-            None => write!(f, "{name} (--{flag})")?,
-        }
-        if let Some(value) = &self.value {
-            write!(f, " is {value}")?;
-        }
-        writeln!(f, ": {}.", self.problem)?;
+        let name = self.parameter;
+        writeln!(f, "{}.", self.sentence())?;
         writeln!(f, "    valid:   {}", self.valid)?;
         let example = self.example;
         match &self.place {

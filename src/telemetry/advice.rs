@@ -26,7 +26,7 @@ pub fn advice(code: &str) -> Option<&'static str> {
         | "InvalidClientTokenId"
         | "MissingAuthenticationTokenException"
         | "NotAuthorized" => {
-            "AWS does not know these credentials. Check the key, its region and its partition."
+            "AWS does not know these credentials. Check the key and its session token, its region and its partition."
         }
         "NoCredentials" => {
             "There are no credentials to sign with: the message says whether none were found, or what there is cannot be loaded. They come from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance."

@@ -123,6 +123,32 @@ async fn faults_of_parameters_and_files_are_all_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_of_the_configuration_file_are_told_with_their_lines() {
+    let mut site = Site::new().await;
+    let mut expected: Vec<(&str, &str)> = NOTHING.map(|name| (name, "skipped")).to_vec();
+    expected.extend([("parameters", "failed"), ("files", "skipped")]);
+    site.variables.remove("PUBLISH_INTERVAL");
+    let file = site.folder.path().join("c.toml");
+    for (text, words) in [
+        ("\nPUBLISH_INTERVAL =\n", "c.toml:2: it is not TOML"),
+        (
+            "PUBLISH_INTERVL = 3\n",
+            "c.toml:1: there is no parameter \\\"PUBLISH_INTERVL\\\"",
+        ),
+        ("\n\nPUBLISH_INTERVAL = 901\n", "c.toml:3) is \\\"901\\\""),
+    ] {
+        fs::write(&file, text).unwrap();
+        let report = site.check(&["--config", "c.toml"]).await;
+        report.is(&expected).says("parameters", &["1 fault", words]);
+    }
+    let report = site.check(&["--config", "nosuch.toml"]).await;
+    report.is(&expected).says(
+        "parameters",
+        &["--config is \\\"nosuch.toml\\\": the file cannot be read"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_is_secret_is_shown() {
     const SECRETS: [&str; 4] = [
         "hidden-password",
