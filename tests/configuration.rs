@@ -125,6 +125,8 @@ fn empty_is_unset() {
     let said = faults(&["run"], &empty);
     check_count(&said, 1);
     assert!(said.contains("DEFAULT_DELIVERY_STREAM_ARN"), "{said}");
+    // The flag for the file as well, which is no parameter.
+    assert_eq!(faults(&["run", "--config", ""], &empty), said);
 }
 
 #[test]

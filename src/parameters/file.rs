@@ -2,13 +2,14 @@
 //! variable. What is wrong with the file is collected here, and told with all other faults; whether a
 //! value is right is for the rules to say that read every value.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use clap::{Arg, value_parser};
+use clap::{Arg, ValueHint, value_parser};
 use toml::de::{DeTable, DeValue};
 
 use super::fault::Fault;
@@ -54,7 +55,9 @@ pub(super) fn arg() -> Arg {
     Arg::new(CONFIG.flag)
         .long(CONFIG.flag)
         .value_name(CONFIG.value_name)
-        .value_parser(value_parser!(PathBuf))
+        // A path may not be empty to clap, and an empty one is unset to us.
+        .value_parser(value_parser!(OsString))
+        .value_hint(ValueHint::FilePath)
         .help("A TOML file with parameters; flags and the environment win over it")
         .long_help(
             "A TOML file with parameters, each on a line of its own under the name of its variable: \

@@ -2,7 +2,7 @@
 //! default. An empty one is unset, and the next source is asked.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 
 use clap::ArgMatches;
 
@@ -24,6 +24,13 @@ pub enum Origin {
     Default,
 }
 
+/// What `--config` names; `None` where it is not there, or empty, which is unset.
+pub(super) fn config_path(matches: &ArgMatches) -> Option<&Path> {
+    // An error here is a command that does not have this flag.
+    let path = matches.try_get_one::<OsString>("config").ok().flatten();
+    path.filter(|path| !path.is_empty()).map(Path::new)
+}
+
 /// The flags, the environment and the configuration file of one start.
 pub(super) struct Sources<'a> {
     matches: &'a ArgMatches,
@@ -39,12 +46,10 @@ impl<'a> Sources<'a> {
         matches: &'a ArgMatches,
         variable: &'a dyn Fn(&str) -> Option<OsString>,
     ) -> Self {
-        // An error here is a command that does not have this flag.
-        let path = matches.try_get_one::<PathBuf>("config").ok().flatten();
         Sources {
             matches,
             variable,
-            file: path.map(|path| ConfigFile::read(path)),
+            file: config_path(matches).map(ConfigFile::read),
         }
     }
 
