@@ -8,8 +8,8 @@ use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::Limits;
 use super::report::{Step, StepName, Steps, not_asked_for};
+use super::{Limits, Unknown};
 use crate::destination::{
     CallError, Destination, Firehose, FirehoseSettings, FoundCredentials, Greeting, Outcome,
     ServiceError,
@@ -72,7 +72,7 @@ pub(super) async fn look(parameters: &Parameters, send: bool, steps: &Steps, lim
 }
 
 fn credentials(
-    found: Result<Result<FoundCredentials, ServiceError>, String>,
+    found: Result<Result<FoundCredentials, ServiceError>, Unknown>,
     now: SystemTime,
 ) -> Step {
     let name = StepName::Credentials;
@@ -82,10 +82,10 @@ fn credentials(
             let advice = advice(&error.code).unwrap_or(AGAIN);
             return Step::failed(name, error.message, advice);
         }
-        Err(silence) => {
+        Err(unknown) => {
             let advice = "whatever is to provide them does not answer: the container's or Greengrass's provider, or \
                           the instance's; see AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_EC2_METADATA_DISABLED";
-            return Step::failed(name, silence, advice);
+            return unknown.step(name, "credentials", advice);
         }
     };
     let from = format!("from {} ({})", found.source, found.access_key_id);
@@ -101,7 +101,7 @@ fn credentials(
 }
 
 fn endpoint(
-    greeted: Result<Result<Greeting, (String, CallError)>, String>,
+    greeted: Result<Result<Greeting, (String, CallError)>, Unknown>,
     region: &str,
 ) -> (Step, Option<Greeting>) {
     let name = StepName::Endpoint;
@@ -132,10 +132,9 @@ fn endpoint(
                 None,
             )
         }
-        Err(silence) => {
-            let message = format!("the endpoint of {region}: {silence}");
-            let advice = on_the_way("", region);
-            (Step::failed(name, message, advice), None)
+        Err(unknown) => {
+            let asked = format!("the endpoint of {region}");
+            (unknown.step(name, &asked, &on_the_way("", region)), None)
         }
     }
 }
@@ -185,15 +184,15 @@ fn clock(greeting: &Greeting) -> Step {
     Step::well(name, "right to the minute, as AWS's is")
 }
 
-fn access(answer: Result<Result<(), CallError>, String>, parameters: &Parameters) -> Step {
+fn access(answer: Result<Result<(), CallError>, Unknown>, parameters: &Parameters) -> Step {
     let name = StepName::Access;
     let taken = "signature and token are taken; the right to the stream shows with --send";
     let error = match answer {
         Ok(Ok(())) => return Step::well(name, taken),
         Ok(Err(error)) => error.error,
-        Err(silence) => {
+        Err(unknown) => {
             let advice = "the endpoint answers slowly, or not at all any more; try again";
-            return Step::failed(name, silence, advice);
+            return unknown.step(name, "the endpoint", advice);
         }
     };
     // Its rights are for PutRecord, so the refusal is as good as any.
@@ -263,8 +262,9 @@ async fn send_one(firehose: &Firehose, parameters: &Parameters, limits: Limits) 
             "the answer says nothing of the record",
         ),
         Ok(Err::<_, CallError>(error)) => error.error,
-        Err(silence) => {
-            return Step::failed(name, silence, "try again; the record may have arrived");
+        Err(unknown) => {
+            let advice = "try again; the record may have arrived";
+            return unknown.step(name, "the endpoint", advice);
         }
     };
     let advice = what_to_do(&error, parameters);

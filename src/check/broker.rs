@@ -1,10 +1,10 @@
 //! The broker's side: whether it is there, lets us in, and allows what the connector does. The visits are made under
 //! a client id of their own, derived from the connector's, and leave nothing behind.
 
-use super::Limits;
 use super::client_id::{self, Under};
 use super::publish::publish;
 use super::report::{Step, StepName, Steps};
+use super::{Limits, Unknown};
 use crate::connector::session_settings;
 use crate::mqtt::{
     CertificateFault, ConnectError, SessionSettings, Unreachable, Visit, certificate_fault,
@@ -34,11 +34,10 @@ pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps
             steps.tell(unreachable(&settings, &error));
             return steps.skip(&[Login, Subscribe, Publish, ClientId], Broker);
         }
-        Err(silence) => {
+        Err(unknown) => {
             let advice = "check the host and port in MQTT_URL, and what is on the way: a firewall, \
                           or a port that speaks something else";
-            let message = format!("{}: {silence}", place(&settings));
-            steps.tell(Step::failed(Broker, message, advice));
+            steps.tell(unknown.step(Broker, &place(&settings), advice));
             return steps.skip(&[Login, Subscribe, Publish, ClientId], Broker);
         }
     };
@@ -139,13 +138,13 @@ fn about_certificate(fault: CertificateFault) -> &'static str {
 }
 
 /// Why the broker does not let us in; `Err` where it says nothing.
-fn not_let_in(settings: &SessionSettings, error: Result<Option<ConnectError>, String>) -> Step {
+fn not_let_in(settings: &SessionSettings, error: Result<Option<ConnectError>, Unknown>) -> Step {
     let error = match error {
         Ok(Some(error)) => error,
         Ok(None) => ConnectError::Closed,
-        Err(silence) => {
+        Err(unknown) => {
             let advice = "does the port in MQTT_URL speak MQTT? mqtts:// is for one with TLS";
-            return Step::failed(StepName::Login, format!("the broker: {silence}"), advice);
+            return unknown.step(StepName::Login, "the broker", advice);
         }
     };
     let user = match &settings.credentials {
@@ -212,9 +211,7 @@ async fn subscribe(visit: &mut Visit, filters: &[String], limits: Limits) -> Ste
             let message = format!("asked for {all}, {error}");
             return Step::failed(name, message, advice);
         }
-        Err(silence) => {
-            return Step::failed(name, format!("{all}: {silence}"), "see the broker's log");
-        }
+        Err(unknown) => return unknown.step(name, &all, "see the broker's log"),
     };
     let refusals: Vec<String> = filters
         .iter()

@@ -55,7 +55,9 @@ pub(super) async fn look(settings: SessionSettings, under: Under<'_>, limits: Li
     let mut visit = match limits.wait(Visit::begin(&settings)).await {
         Ok(Ok(visit)) => visit,
         Ok(Err(error)) => return refused(&id, &error.to_string()),
-        Err(silence) => return refused(&id, &silence),
+        Err(unknown) => {
+            return unknown.step(StepName::ClientId, &format!("as {id}"), REFUSED);
+        }
     };
     let quiet = QUIET.min(limits.left().saturating_sub(RESERVE));
     let Ok(ended) = timeout(quiet, visit.until_ended()).await else {
@@ -141,10 +143,13 @@ fn advice() -> &'static str {
      connector in a container of its own on this device counts as another: stop it and check again)"
 }
 
+/// What to do where the broker does not let the client id in.
+const REFUSED: &str = "allow MQTT_CLIENT_ID at the broker, or set it to an id that is allowed";
+
 fn refused(id: &str, reason: &str) -> Step {
     Step::failed(
         StepName::ClientId,
         format!("the broker does not let us in as {id}: {reason}"),
-        "allow MQTT_CLIENT_ID at the broker, or set it to an id that is allowed",
+        REFUSED,
     )
 }

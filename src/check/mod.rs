@@ -33,6 +33,35 @@ const STEP: Duration = Duration::from_secs(10);
 /// clients that contend for a client id come back within that.
 const ALL: Duration = Duration::from_secs(28);
 
+/// The least time that is worth a try.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// Why nothing is known of a step.
+#[derive(Debug)]
+enum Unknown {
+    /// It was waited for so long, in vain.
+    Silence(Duration),
+    /// The steps before it left no time for it.
+    NoTime,
+}
+
+impl Unknown {
+    /// What that makes of the step. `asked` is who did not answer, `advice` what to do then.
+    fn step(self, name: StepName, asked: &str, advice: &str) -> Step {
+        match self {
+            Unknown::Silence(limit) => {
+                let seconds = limit.as_secs_f64();
+                let message = format!("{asked}: no answer within {seconds:.0} s");
+                Step::failed(name, message, advice)
+            }
+            Unknown::NoTime => {
+                let message = "not tried: the steps before it took all the time there is";
+                Step::skipped(name, message)
+            }
+        }
+    }
+}
+
 /// Bounds what steps wait for.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
@@ -51,14 +80,17 @@ impl Limits {
         self.end.saturating_duration_since(Instant::now())
     }
 
-    /// Waits for a step.
+    /// Waits for a step, if there is time for it.
     ///
     /// # Errors
-    /// Says how long it was waited for in vain.
-    async fn wait<T>(self, step: impl Future<Output = T>) -> Result<T, String> {
+    /// Says whether it was waited for.
+    async fn wait<T>(self, step: impl Future<Output = T>) -> Result<T, Unknown> {
         let limit = self.step();
+        if limit < LEAST {
+            return Err(Unknown::NoTime);
+        }
         let waited = timeout(limit, step).await;
-        waited.map_err(|_| format!("no answer within {:.0} s", limit.as_secs_f64().max(1.0)))
+        waited.map_err(|_| Unknown::Silence(limit))
     }
 }
 
@@ -88,4 +120,29 @@ pub async fn run(loaded: Result<Parameters, Faults>, send: bool, tell: impl FnMu
     };
     let ((), well) = tokio::join!(all, told.in_order(tell));
     well
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_there_is_no_time_for_is_skipped_and_what_does_not_answer_has_failed() {
+        let told = async |left: u64, step_takes: u64| {
+            let end = Instant::now() + Duration::from_secs(left);
+            let step = tokio::time::sleep(Duration::from_secs(step_takes));
+            let waited = Limits { end }.wait(step).await;
+            waited.map_err(|unknown| unknown.step(StepName::Login, "the broker", "wait"))
+        };
+        assert_eq!(told(28, 9).await, Ok(()));
+        for (left, seconds) in [(28, 10), (3, 3)] {
+            let step = told(left, 60).await.unwrap_err();
+            assert_eq!(step.verdict, Verdict::Failed);
+            let expected = format!("the broker: no answer within {seconds} s");
+            assert_eq!(step.message, expected);
+        }
+        let step = told(0, 0).await.unwrap_err();
+        assert_eq!(step.verdict, Verdict::Skipped);
+        assert!(step.message.starts_with("not tried"), "{step:?}");
+    }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::Limits;
 use super::report::{Step, StepName, Verdict};
+use super::{Limits, Unknown};
 use crate::connector::will;
 use crate::mqtt::{ConnectError, Protocol, ProtocolChoice, SessionSettings, Visit, Will};
 use crate::parameters::Parameters;
@@ -26,6 +26,8 @@ enum Right {
     Unclear,
     /// It could not be asked.
     Unasked(String),
+    /// It was not answered, or there was no time to ask.
+    Unknown(Unknown),
 }
 
 /// Asks for the right to publish statuses, and where the connector publishes its own, that too.
@@ -37,7 +39,7 @@ pub(super) async fn publish(
 ) -> Step {
     let payload = harmless(parameters.connector_version.batches());
     let right = limits.wait(right_to_publish(visitor, topics.status(), &payload));
-    let statuses = statuses(topics.status(), right.await.unwrap_or_else(Right::Unasked));
+    let statuses = statuses(topics.status(), right.await.unwrap_or_else(Right::Unknown));
     let Some(will) = will(parameters, topics) else {
         return statuses;
     };
@@ -47,7 +49,7 @@ pub(super) async fn publish(
     let right = limits.wait(right_to_publish_own(visitor, will)).await;
     let own = own_status(
         topics.connector_status(),
-        right.unwrap_or_else(Right::Unasked),
+        right.unwrap_or_else(Right::Unknown),
     );
     match (own.verdict, statuses.verdict) {
         (Verdict::Well, Verdict::Well) => {
@@ -91,9 +93,8 @@ fn told(topic: &str, right: Right, denied: &str, advice: &str) -> Step {
                  does not see its own message; make sure that it may write it"
             ),
         ),
-        Right::Unasked(why) => {
-            Step::failed(name, format!("{topic}: {why}"), "see the broker's log")
-        }
+        Right::Unasked(why) => Step::failed(name, format!("{topic}: {why}"), SEE_LOG),
+        Right::Unknown(unknown) => unknown.step(name, topic, SEE_LOG),
     }
 }
 
@@ -109,6 +110,9 @@ fn harmless(batches: bool) -> Vec<u8> {
         .to_string()
         .into_bytes()
 }
+
+/// What to do where the broker does not do its part.
+const SEE_LOG: &str = "see the broker's log";
 
 /// What is published on the topic of the connector's own status: an object that says nothing. It is not retained, so
 /// that what the broker keeps stays.
