@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Limits;
 use super::report::{Step, StepName, Steps};
+use super::root;
 use crate::dead_letters::Letters;
 use crate::files::{Directory, DirectoryError, Files};
 use crate::parameters::Parameters;
@@ -88,7 +89,11 @@ impl Place {
             return match make_and_remove(&self.path) {
                 Ok(()) => Step::well(
                     name,
-                    format!("{shown} is not there yet, and can be made{}", self.room()),
+                    format!(
+                        "{shown} is not there yet, and can be made{}{}",
+                        self.room(),
+                        root::of_directory(&self.path)
+                    ),
                 ),
                 Err(error) => self.unusable(&error),
             };
@@ -231,9 +236,10 @@ impl Place {
             return Step::failed(name, message, advice);
         }
         let message = format!(
-            "{shown} can be written, and is intact; {} records wait{}",
+            "{shown} can be written, and is intact; {} records wait{}{}",
             recovery.records,
-            self.room()
+            self.room(),
+            root::of_directory(&self.path)
         );
         Step::well(name, message)
     }
@@ -278,8 +284,9 @@ impl Place {
             return Step::failed(name, message, advice);
         }
         let message = format!(
-            "{shown} can be written, and is intact; {kept} letters wait{}",
-            self.room()
+            "{shown} can be written, and is intact; {kept} letters wait{}{}",
+            self.room(),
+            root::of_directory(&self.path)
         );
         Step::well(name, message)
     }

@@ -3,9 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::report::{Step, StepName, Steps};
+use super::root;
 use crate::mqtt::{TlsFiles, client_config};
 use crate::parameters::{Fault, Faults, MqttParameters, Parameters};
 
@@ -21,14 +22,19 @@ const FILES: [&str; 4] = [
 const OF_OTHERS: u32 = 0o077;
 
 /// Tells of the parameters and their files. Whether the files can be used.
-pub(super) fn look(loaded: &Result<Parameters, Faults>, steps: &Steps) -> bool {
+pub(super) fn look(
+    loaded: &Result<Parameters, Faults>,
+    config_file: Option<&Path>,
+    steps: &Steps,
+) -> bool {
     let faults = loaded.as_ref().err().map(|faults| faults.0.as_slice());
     let (of_files, others): (Vec<&Fault>, Vec<&Fault>) = faults
         .unwrap_or_default()
         .iter()
         .partition(|fault| FILES.contains(&fault.parameter));
     steps.tell(if others.is_empty() {
-        Step::well(StepName::Parameters, "each is valid")
+        let by_root = root::of_files(config_file);
+        Step::well(StepName::Parameters, format!("each is valid{by_root}"))
     } else {
         faulty(StepName::Parameters, &others)
     });
@@ -60,6 +66,7 @@ fn files(mqtt: &MqttParameters) -> Step {
         &mqtt.password_file,
     ];
     let count = named.into_iter().flatten().count();
+    let by_root = root::of_files(named.into_iter().flatten().map(PathBuf::as_path));
     if count == 0 {
         return Step::well(name, "none is named");
     }
@@ -87,9 +94,9 @@ fn files(mqtt: &MqttParameters) -> Step {
     Step::well(
         name,
         match open.as_slice() {
-            [] => read,
+            [] => read + &by_root,
             open => format!(
-                "{read}; but others on this machine have rights to {}, which is secret: chmod 600",
+                "{read}; but others on this machine have rights to {}, which is secret: chmod 600{by_root}",
                 open.join(" and ")
             ),
         },

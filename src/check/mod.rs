@@ -4,8 +4,8 @@
 //!
 //! The broker, AWS and the directories are looked at side by side; steps of one of these that need an
 //! earlier one are skipped where that failed. `broker`, `publish` and `client_id` ask the broker, `aws` asks AWS,
-//! `files` and `directories` look at the disk, `connections` at the system's, and `report` is what they
-//! say.
+//! `files` and `directories` look at the disk, `connections` at the system's, `root` at whose rights that
+//! shows, and `report` is what they say.
 
 mod aws;
 mod broker;
@@ -15,8 +15,10 @@ mod directories;
 mod files;
 mod publish;
 mod report;
+mod root;
 
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
@@ -95,16 +97,22 @@ impl Limits {
 }
 
 /// Takes every step, and hands each out as soon as it is known, in the order of [`StepName::ALL`].
-/// `send` puts a record into the default stream at the end. Whether all is well.
+/// `send` puts a record into the default stream at the end. `config_file` is where parameters were read from, beside
+/// flags and environment. Whether all is well.
 ///
 /// With faulty parameters nothing else is tried: what would be tried is not what will be run.
-pub async fn run(loaded: Result<Parameters, Faults>, send: bool, tell: impl FnMut(&Step)) -> bool {
+pub async fn run(
+    loaded: Result<Parameters, Faults>,
+    config_file: Option<&Path>,
+    send: bool,
+    tell: impl FnMut(&Step),
+) -> bool {
     let limits = Limits {
         end: Instant::now() + ALL,
     };
     let (steps, told) = Steps::new(send);
     let all = async move {
-        let usable = files::look(&loaded, &steps);
+        let usable = files::look(&loaded, config_file, &steps);
         match loaded {
             Ok(parameters) if usable => {
                 // Before anything here holds it to look into it.

@@ -19,7 +19,7 @@ pub fn command() -> Command {
         .long_about(
             "Tries each thing that `run` needs with the same parameters: files, broker, rights, credentials, clock, endpoint, \
              directories. A connector may run meanwhile; its connection to the broker is interrupted for a tenth of a \
-             second. It takes a few seconds, and half a minute where a connector runs.\n\n\
+             second. Run it as the user that the connector runs as: root may read and write everywhere. It takes a few seconds, and half a minute where a connector runs.\n\n\
              Each line is ✓ for what works, ✗ for what does not, with the cause and what to do, and – for what was not \
              tried or cannot be told. Exit status: 0 where nothing failed, 1 otherwise, 2 for a faulty command line.",
         )
@@ -38,7 +38,8 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let colours = io::stdout().is_terminal();
     let mut written = Ok(());
     let loaded = parameters::load(matches);
-    let well = check::run(loaded, send, |step| {
+    let config_file = parameters::config_file(matches);
+    let well = check::run(loaded, config_file, send, |step| {
         let line = if json {
             step.to_json().to_string()
         } else {

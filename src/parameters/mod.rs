@@ -44,7 +44,7 @@ pub use file::Place;
 pub use http::HttpParameters;
 pub use mqtt::{MqttParameters, MqttVersion, Secret};
 pub use read::{Lookup, NotText};
-pub use sources::Origin;
+pub use sources::{Origin, config_file};
 pub use table::{DefaultValue, PARAMETERS, Parameter, Secrecy};
 pub use topic::Topic;
 

@@ -25,7 +25,7 @@ pub enum Origin {
 }
 
 /// What `--config` names; `None` where it is not there, or empty, which is unset.
-pub(super) fn config_path(matches: &ArgMatches) -> Option<&Path> {
+pub fn config_file(matches: &ArgMatches) -> Option<&Path> {
     // An error here is a command that does not have this flag.
     let path = matches.try_get_one::<OsString>("config").ok().flatten();
     path.filter(|path| !path.is_empty()).map(Path::new)
@@ -49,7 +49,7 @@ impl<'a> Sources<'a> {
         Sources {
             matches,
             variable,
-            file: config_path(matches).map(ConfigFile::read),
+            file: config_file(matches).map(ConfigFile::read),
         }
     }
 
