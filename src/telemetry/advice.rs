@@ -29,7 +29,7 @@ pub fn advice(code: &str) -> Option<&'static str> {
             "AWS does not know these credentials. Check the key and its session token, its region and its partition."
         }
         "NoCredentials" => {
-            "There are no credentials to sign with: the message says whether none were found, or what there is cannot be loaded. They come from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance."
+            "Credentials come from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance. See whether one of them has any, and whether their provider answers."
         }
         "ServiceUnavailableException" | "ThrottlingException" | "LimitExceededException" => {
             "More comes than the stream's quota allows. If it stays so, ask for a higher quota, or join records with RECORD_AGGREGATION."
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn credentials_that_cannot_be_loaded_are_not_called_missing() {
         let advice = advice("NoCredentials").unwrap();
-        assert!(advice.contains("cannot be loaded"), "{advice}");
-        assert!(!advice.contains("kinesis-edge check"), "{advice}");
+        assert!(advice.contains("provider answers"), "{advice}");
+        assert!(!advice.contains("found"), "{advice}");
     }
 }
