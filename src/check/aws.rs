@@ -203,9 +203,9 @@ fn access(answer: Result<Result<(), CallError>, Unknown>, parameters: &Parameter
     Step::failed(name, error.to_string(), advice)
 }
 
-/// Whether records go in batches, as in [`crate::delivery`].
 fn sends_batches(parameters: &Parameters) -> bool {
-    parameters.connector_version.batches() && !parameters.publish_interval.is_zero()
+    let version = parameters.connector_version;
+    version.batches_every(parameters.publish_interval)
 }
 
 /// What a person does about an answer of the service: what there is to say of its code, and more where the parameters

@@ -190,11 +190,11 @@ fn welcome(
     } else {
         String::new()
     };
-    let interval = parameters.publish_interval.as_secs();
-    let when = if interval == 0 || !parameters.connector_version.batches() {
-        "at once".to_owned()
+    let interval = parameters.publish_interval;
+    let when = if parameters.connector_version.batches_every(interval) {
+        format!("every {} s", interval.as_secs())
     } else {
-        format!("every {interval} s")
+        "at once".to_owned()
     };
     let (between, and) = as_they_land(parameters);
     let page = match &parameters.http {

@@ -26,7 +26,7 @@ pub struct CallParameters {
 impl CallParameters {
     /// Whether records leave in batches; otherwise each has a call of its own.
     pub fn batches(&self) -> bool {
-        self.connector_version.batches() && !self.publish_interval.is_zero()
+        self.connector_version.batches_every(self.publish_interval)
     }
 }
 

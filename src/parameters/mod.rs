@@ -144,6 +144,11 @@ impl ConnectorVersion {
     pub fn batches(self) -> bool {
         self.0 >= 2
     }
+
+    /// Whether they are with this `PUBLISH_INTERVAL`; otherwise each record has a call of its own.
+    pub fn batches_every(self, publish_interval: Duration) -> bool {
+        self.batches() && !publish_interval.is_zero()
+    }
 }
 
 /// What happens to a record that finds the queue full.
