@@ -1,6 +1,6 @@
 //! Ports for what a test starts, ends, and starts again in the same place.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -21,6 +21,7 @@ pub fn free_port() -> u16 {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
             PORTS.start + step % (PORTS.end - PORTS.start)
         })
-        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        // Asked, and not listened on to see: a program that another test starts at that moment would hold the port.
+        .find(|&port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err())
         .expect("loopback has a free port")
 }
