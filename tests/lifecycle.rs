@@ -412,15 +412,7 @@ async fn while_it_drains_it_is_not_ready_and_says_why() {
     world.hang();
     world.hold(0..10).await;
     world.process.signal("TERM");
-    let draining = async {
-        loop {
-            let answer = http::get(address, "/readyz").await;
-            if answer.status == 503 {
-                return answer.body;
-            }
-        }
-    };
-    let reason = timeout(PATIENCE, draining).await.unwrap();
+    let reason = http::until_unready(address).await;
     assert!(reason.contains("stopping"), "{reason}");
     assert!(world.process.is_running());
     world.endpoint.faults().clear();

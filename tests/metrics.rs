@@ -8,9 +8,8 @@ mod common;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use common::http::{self, samples, sum};
+use common::http::{self, samples, sum, until_ready};
 use common::{
     App, ConnectorProcess, Mosquitto, PATIENCE, STREAM, Watched, endpoint, eventually, finish,
     finish_with, free_address, stdout, stream_arn,
@@ -19,17 +18,6 @@ use kinesis_edge::local::{CallFault, Faults};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
-
-async fn until_ready(address: SocketAddr) {
-    let ready = async {
-        while http::get(address, "/readyz").await.status != 200 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, ready)
-        .await
-        .expect("it becomes ready");
-}
 
 async fn scrape(address: SocketAddr) -> HashMap<String, f64> {
     let answer = http::get(address, "/metrics").await;
@@ -281,17 +269,7 @@ async fn readiness_names_the_part_that_is_not_and_why() {
     for number in 0..2000 {
         site.app.request(&format!("{number}"), "x").await;
     }
-    let unready = async {
-        loop {
-            let answer = http::get(site.address, "/readyz").await;
-            if answer.status == 503 {
-                return answer.body;
-            }
-        }
-    };
-    let body = tokio::time::timeout(PATIENCE, unready)
-        .await
-        .expect("a full queue shows");
+    let body = http::until_unready(site.address).await;
     let (ok, reason) = part(&body, "queue");
     assert!(!ok && reason.contains("2000 records"), "{reason}");
     assert!(part(&body, "mqtt").0 && part(&body, "disk").0, "{body}");

@@ -8,11 +8,9 @@ mod common;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use common::{
-    App, ConnectorProcess, Mosquitto, PATIENCE, STREAM, endpoint, eventually, free_port, http,
-    stream_arn,
+    App, ConnectorProcess, Mosquitto, STREAM, endpoint, eventually, free_port, http, stream_arn,
 };
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -158,13 +156,7 @@ impl Site {
         variables.extend_from_slice(more);
         let connector = ConnectorProcess::start(&variables);
         let app = App::connect(broker.port).await;
-        let ready = async {
-            while http::get(address, "/readyz").await.status != 200 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let ready = tokio::time::timeout(PATIENCE, ready).await;
-        ready.expect("it becomes ready");
+        http::until_ready(address).await;
         Site {
             _broker: broker,
             endpoint,

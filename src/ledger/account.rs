@@ -129,19 +129,20 @@ impl StreamAccount {
 
     /// A record found no room within a bound, and was refused, or another dropped for it.
     pub fn refuses(&self, bound: &'static str, now: Instant) {
-        let mut full = self.full();
-        if full.as_ref().is_none_or(|full| full.until.is_some()) {
-            let until = Some(now + FULL_FOR);
-            *full = Some(Full { bound, until });
-        }
+        let until = Some(now + FULL_FOR);
+        self.note_full(Full { bound, until });
     }
 
     /// Records wait for room within a bound.
     pub fn waits(&self, bound: &'static str) {
+        self.note_full(Full { bound, until: None });
+    }
+
+    /// While records wait nothing changes: what the first of them waits for, the others wait for too.
+    fn note_full(&self, noted: Full) {
         let mut full = self.full();
-        // What the first of them waits for, the others wait for too.
         if full.as_ref().is_none_or(|full| full.until.is_some()) {
-            *full = Some(Full { bound, until: None });
+            *full = Some(noted);
         }
     }
 

@@ -8,6 +8,14 @@ use tokio::net::TcpListener;
 use crate::common::{App, STREAM, eventually, free_port, lines, stream_arn};
 use crate::site::{ID, NO_SEND, Site};
 
+/// What is not well where no endpoint answers, `send` among it, which was not asked for.
+const NO_ENDPOINT: [(&str, &str); 4] = [
+    NO_SEND,
+    ("endpoint", "failed"),
+    ("clock", "skipped"),
+    ("access", "skipped"),
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn expired_credentials_are_named() {
     let site = Site::new().await;
@@ -65,23 +73,16 @@ async fn who_answers_in_the_place_of_aws_is_named() {
         let place = that_answers(head, body.to_owned()).await;
         site.set("AWS_ENDPOINT_URL", format!("http://{place}"));
         let report = site.check(&[]).await;
-        report
-            .is(&[
-                NO_SEND,
-                ("endpoint", "failed"),
-                ("clock", "skipped"),
-                ("access", "skipped"),
-            ])
-            .says(
-                "endpoint",
-                &[
-                    &place,
-                    &status[..3],
-                    "something else",
-                    "portal",
-                    "AWS_ENDPOINT_URL",
-                ],
-            );
+        report.is(&NO_ENDPOINT).says(
+            "endpoint",
+            &[
+                &place,
+                &status[..3],
+                "something else",
+                "portal",
+                "AWS_ENDPOINT_URL",
+            ],
+        );
     }
 }
 
@@ -140,12 +141,7 @@ async fn an_endpoint_that_is_not_there_is_named() {
     site.set("AWS_ENDPOINT_URL", &*gone);
     let report = site.check(&[]).await;
     report
-        .is(&[
-            NO_SEND,
-            ("endpoint", "failed"),
-            ("clock", "skipped"),
-            ("access", "skipped"),
-        ])
+        .is(&NO_ENDPOINT)
         .says("endpoint", &[&gone, "refused", "AWS_ENDPOINT_URL"]);
 }
 

@@ -103,13 +103,19 @@ async fn a_missing_right_to_subscribe_is_named() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_right_to_publish_is_named_with_either_version() {
-    let rights = "user edge\ntopic read kinesisfirehose/message/#\n";
+/// One at whose broker the connector's user has these rights.
+async fn site_with_rights(rights: &str) -> Site {
     let broker = with_password(&["acl_file {dir}/rights"], &[("rights", rights)]);
     let mut site = Site::with_broker(broker).await;
     site.set("MQTT_USERNAME", "edge");
     site.set("MQTT_PASSWORD", "the right one");
+    site
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_right_to_publish_is_named_with_either_version() {
+    let rights = "user edge\ntopic read kinesisfirehose/message/#\n";
+    let mut site = site_with_rights(rights).await;
     for version in ["5", "3.1.1"] {
         site.set("MQTT_VERSION", version);
         let report = site.check(&[]).await;
@@ -123,10 +129,7 @@ async fn a_missing_right_to_publish_is_named_with_either_version() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_right_to_the_connectors_own_status_is_named_with_either_version() {
     let rights = "user edge\ntopic read kinesisfirehose/message/#\ntopic write kinesisfirehose/message/status\n";
-    let broker = with_password(&["acl_file {dir}/rights"], &[("rights", rights)]);
-    let mut site = Site::with_broker(broker).await;
-    site.set("MQTT_USERNAME", "edge");
-    site.set("MQTT_PASSWORD", "the right one");
+    let mut site = site_with_rights(rights).await;
     for version in ["5", "3.1.1"] {
         site.set("MQTT_VERSION", version);
         site.check(&[]).await.is(&[NO_SEND]);

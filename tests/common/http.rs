@@ -78,6 +78,30 @@ fn parse(answer: &[u8]) -> Answer {
     }
 }
 
+/// Waits until the connector is ready.
+pub async fn until_ready(address: SocketAddr) {
+    until_readiness_is(address, 200).await;
+}
+
+/// Waits until it is not; gives what it says of its parts.
+pub async fn until_unready(address: SocketAddr) -> String {
+    until_readiness_is(address, 503).await
+}
+
+async fn until_readiness_is(address: SocketAddr, status: u16) -> String {
+    let answer = async {
+        loop {
+            let answer = get(address, "/readyz").await;
+            if answer.status == status {
+                return answer.body;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let answer = tokio::time::timeout(PATIENCE, answer).await;
+    answer.unwrap_or_else(|_| panic!("/readyz never says {status}"))
+}
+
 /// The samples of a scrape: name with its labels, and value.
 pub fn samples(scrape: &str) -> HashMap<String, f64> {
     let lines = scrape.lines().filter(|line| !line.starts_with('#'));

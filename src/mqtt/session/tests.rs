@@ -90,6 +90,23 @@ impl Broker {
         }
         (session, peer)
     }
+
+    /// The same in MQTT 5, with a window of five.
+    async fn subscribed_v5(&self) -> (Session, Peer) {
+        let mut session = self.session(ProtocolChoice::Only(Protocol::V5));
+        let peer = while_driving(&mut session, async {
+            let mut peer = self.accept().await;
+            peer.send(&connack_v5(false, 5, 1000)).await;
+            peer.expect(SUBSCRIBE).await;
+            peer.send(SUBACK_V5).await;
+            peer
+        })
+        .await;
+        while !session.can_publish() {
+            next(&mut session).await;
+        }
+        (session, peer)
+    }
 }
 
 impl Peer {
@@ -368,19 +385,8 @@ async fn next_publish(peer: &mut Peer) -> (u16, bool) {
 #[tokio::test]
 async fn what_was_under_way_is_sent_again_within_the_brokers_window() {
     let broker = Broker::start().await;
-    let mut session = broker.session(ProtocolChoice::Only(Protocol::V5));
+    let (mut session, mut peer) = broker.subscribed_v5().await;
     let topic: Arc<str> = "out".into();
-    let mut peer = while_driving(&mut session, async {
-        let mut peer = broker.accept().await;
-        peer.send(&connack_v5(false, 5, 1000)).await;
-        peer.expect(SUBSCRIBE).await;
-        peer.send(SUBACK_V5).await;
-        peer
-    })
-    .await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
     assert!(
         !session.publish(&topic, vec![0; 1000].into()),
         "larger than the broker takes"
@@ -881,18 +887,7 @@ async fn what_came_before_a_malformed_packet_is_handed_out() {
 #[tokio::test]
 async fn a_refusal_is_of_a_topic_and_stays_until_the_topic_is_taken() {
     let broker = Broker::start().await;
-    let mut session = broker.session(ProtocolChoice::Only(Protocol::V5));
-    let mut peer = while_driving(&mut session, async {
-        let mut peer = broker.accept().await;
-        peer.send(&connack_v5(false, 5, 1000)).await;
-        peer.expect(SUBSCRIBE).await;
-        peer.send(SUBACK_V5).await;
-        peer
-    })
-    .await;
-    while !session.can_publish() {
-        next(&mut session).await;
-    }
+    let (mut session, mut peer) = broker.subscribed_v5().await;
     let view = session.view();
     for (topic, refused) in [("taken", false), ("refused", true), ("taken", false)] {
         assert!(session.publish(&topic.into(), Bytes::from_static(b"status")));
