@@ -52,7 +52,7 @@ fn lay_out() {
 fn has_other_linker() -> bool {
     let chosen = [var("CARGO_ENCODED_RUSTFLAGS"), var("RUSTC_LINKER")];
     chosen.iter().flatten().any(|chosen| {
-        let others = ["mold", "gold", "wild"];
+        let others = ["mold", "gold", "wild", "zig"];
         others.iter().any(|other| chosen.contains(other))
     })
 }

@@ -22,7 +22,7 @@ const SIZES: [usize; 3] = [200, 1_000, 100_000];
 fn decode(criterion: &mut Criterion) {
     let topics = Topics::new("kinesisfirehose");
     let (json_topic, binary_topic) = (topics.message().to_owned(), topics.binary("000000000042"));
-    let decoder = Decoder::new(topics, STATUS_MAX_BYTES);
+    let decoder = Decoder::new(topics);
     let mut group = criterion.benchmark_group("decode");
     for bytes in SIZES {
         let plain = "x".repeat(bytes);

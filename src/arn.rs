@@ -1,5 +1,6 @@
 //! The name of a delivery stream: [`DeliveryStreamArn`], parsed once where it enters the program and
-//! valid ever after, and [`Partitions`], the parts of AWS whose streams this connector may use.
+//! valid ever after; [`Partitions`], the parts of AWS whose streams this connector may use; and
+//! [`AllowedStreams`], those of them that requests may name.
 //!
 //! The pattern is the one the Greengrass connector documents, anchored at both ends. That pattern
 //! knows the partition `aws` only; the others carry the regions that AWS's own partition list
@@ -11,10 +12,12 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+mod allowed;
 mod partitions;
 #[cfg(test)]
 mod tests;
 
+pub use allowed::AllowedStreams;
 pub use partitions::{Partition, Partitions};
 
 /// The longest ARN accepted, in bytes. Source: Firehose API reference, `DeliveryStreamARN`, maximum

@@ -7,8 +7,10 @@
 pub enum Code {
     /// The payload is not a request: not JSON, no `request.data`, a wrong type, an unusable `id`.
     InvalidRequest,
-    /// `request.delivery_stream_arn` is not an ARN that this connector may send to.
+    /// `request.delivery_stream_arn` is not an ARN that this connector can send to.
     InvalidDeliveryStreamArn,
+    /// `request.delivery_stream_arn` names a stream that is not among `ALLOWED_DELIVERY_STREAM_ARNS`.
+    DeliveryStreamNotAllowed,
     /// The record is larger than Firehose takes (1,024,000 bytes).
     RecordTooLarge,
     /// The queue of the stream holds as many records as it may.
@@ -31,9 +33,10 @@ pub const DROPPED_MESSAGE: &str =
 
 impl Code {
     /// Every code, in the order of the README's table.
-    pub const ALL: [Code; 9] = [
+    pub const ALL: [Code; 10] = [
         Code::InvalidRequest,
         Code::InvalidDeliveryStreamArn,
+        Code::DeliveryStreamNotAllowed,
         Code::RecordTooLarge,
         Code::QueueFull,
         Code::MemoryLimitExceeded,
@@ -48,6 +51,7 @@ impl Code {
         match self {
             Code::InvalidRequest => "InvalidRequest",
             Code::InvalidDeliveryStreamArn => "InvalidDeliveryStreamArn",
+            Code::DeliveryStreamNotAllowed => "DeliveryStreamNotAllowed",
             Code::RecordTooLarge => "RecordTooLarge",
             Code::QueueFull => "QueueFull",
             Code::MemoryLimitExceeded => "MemoryLimitExceeded",

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod arn;
+pub mod blocking;
+pub mod certificate;
 pub mod code;
 pub mod delimiter;
 pub mod files;
@@ -13,6 +15,7 @@ pub mod json_text;
 pub mod ledger;
 pub mod memory;
 pub mod parameters;
+pub mod tls;
 pub mod utc;
 
 #[cfg(test)]

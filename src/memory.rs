@@ -3,7 +3,7 @@
 
 use crate::aggregate::compress::COMPRESSION_MEMORY_BYTES;
 use crate::queue::MemoryBudget;
-use crate::request::RECORD_MAX_BYTES;
+use crate::request::{ID_MAX_BYTES, RECORD_MAX_BYTES};
 
 const MIB: usize = 1024 * 1024;
 
@@ -38,6 +38,10 @@ const COMPRESSING_BYTES: usize = COMPRESSION_MEMORY_BYTES + MIB;
 /// What a record costs where it is compressed and cannot become smaller, in parts of what it is charged:
 /// itself, its compressed form, and the request that carries that, 10/3 of its size instead of 7/3.
 const COMPRESSED_COST: (usize, usize) = (10, 7);
+
+/// One part in so many of the queues' memory is kept for the default stream: others, which anybody who may publish can
+/// name, never take it.
+const DEFAULT_STREAM_PART: usize = 4;
 
 /// What statuses that borrow of the queues' part leave free of it: a record of the largest size finds room there, beside
 /// smaller ones of its stream.
@@ -88,6 +92,14 @@ impl MemoryPlan {
         }
     }
 
+    /// What is kept for the default stream of the queues' part, as far as others have room for a record of the
+    /// largest size beside it.
+    pub fn default_stream_bytes(self) -> usize {
+        let largest = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        let rest = self.queues_bytes.saturating_sub(largest);
+        rest.min(self.queues_bytes / DEFAULT_STREAM_PART)
+    }
+
     /// The same where records are compressed: their compressed form is beside them while it is sent.
     pub fn with_compression(self) -> Self {
         let (cost, charged) = COMPRESSED_COST;
@@ -125,6 +137,18 @@ mod tests {
                 "on disk: {on_disk}"
             );
         }
+    }
+
+    #[test]
+    fn beside_what_is_kept_for_the_default_stream_others_have_room_for_the_largest_record() {
+        let largest = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        for kb in [LEAST_MEMORY_SIZE_KB, 30_000, 35_000, 65_535, 1_000_000] {
+            let plan = MemoryPlan::of(kb as usize * 1024, false);
+            let kept = plan.default_stream_bytes();
+            assert!(plan.queues_bytes - kept >= largest, "{kb}: {kept}");
+        }
+        let plan = MemoryPlan::of(65_535 * 1024, false);
+        assert_eq!(plan.default_stream_bytes(), plan.queues_bytes / 4);
     }
 
     #[test]

@@ -388,6 +388,41 @@ async fn a_refused_subscription_is_named() {
     assert!(!log.contains("connected to"), "{log}");
 }
 
+/// By the real broker, in words of either version, and tried again ever more slowly. (What is only withheld, as Mosquitto
+/// does by its `acl_file`, no client hears of.)
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_that_mosquitto_refuses_is_named_and_not_tried_in_a_hurry() {
+    let group = ("SHARED_SUBSCRIPTION_GROUP", "g");
+    for (version, reason, more, filter) in [
+        ("5", "NotAuthorized", None, "to kinesisfirehose/message:"),
+        ("3.1.1", "Failure", None, "to kinesisfirehose/message:"),
+        (
+            "5",
+            "NotAuthorized",
+            Some(group),
+            "to $share/g/kinesisfirehose/message:",
+        ),
+    ] {
+        let broker = Mosquitto::without_subscriptions();
+        let mut variables = vec![("MQTT_VERSION", version)];
+        variables.extend(more);
+        let process = process(&broker.url(), &variables);
+        let log = || process.stderr();
+        eventually("the log names the filter", || {
+            log().contains(&format!("refuses the subscription {filter} {reason}"))
+        })
+        .await;
+        let before = broker.connections();
+        sleep(Duration::from_secs(3)).await;
+        let attempts = broker.connections() - before;
+        println!("MQTT {version}: {attempts} more attempts in 3 s");
+        // They wait 50 ms and more, then 100, 200, 400, 800, 1600.
+        assert!(attempts <= 8, "{attempts} attempts in 3 s");
+        assert_eq!(count(&log(), NO_CONNECTION), 1, "{}", log());
+        assert!(!log().contains("connected to"), "{}", log());
+    }
+}
+
 /// Two connectors with one client id throw each other out for ever. That must not keep the device
 /// busy, and ends when one of them is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -433,6 +468,7 @@ async fn a_broker_that_goes_silent_is_left_and_found_again() {
         protocol: ProtocolChoice::Only(Protocol::V5),
         clean: false,
         filters: vec!["in".into()],
+        former_filters: Vec::new(),
         receive_maximum: 10,
         keep_alive_seconds: 1,
     });

@@ -12,7 +12,7 @@ use std::process::Output;
 use common::{STREAM, program};
 use kinesis_edge::code::Code;
 use kinesis_edge::memory::LEAST_MEMORY_SIZE_KB;
-use kinesis_edge::parameters::PARAMETERS;
+use kinesis_edge::parameters::{PARAMETERS, Topic};
 use serde_json::{Value, json};
 
 /// The program with these arguments and variables and no others; it has to end by itself.
@@ -56,6 +56,14 @@ fn every_fault_is_told_at_once() {
         ("MQTT_URL", "http://broker"),
         ("MQTT_VERSION", "4"),
         ("TOPIC_PREFIX", "a/#"),
+        ("IOT_CREDENTIAL_ENDPOINT", "https://endpoint"),
+        ("IOT_ROLE_ALIAS", "a/b"),
+        ("IOT_THING_NAME", "a b"),
+        ("IOT_CERT_FILE", "/nonexistent/device.pem"),
+        ("IOT_KEY_FILE", "/nonexistent/device.key"),
+        ("IOT_CA_FILE", "/nonexistent/ca.pem"),
+        ("ASSUME_ROLE_ARN", "role"),
+        ("ASSUME_ROLE_EXTERNAL_ID", "x"),
         ("PUBLISH_WHEN_FULL", "maybe"),
         ("WHEN_FULL", "panic"),
         ("MAX_RECORDS_PER_SECOND", "-1"),
@@ -205,17 +213,13 @@ fn help_names_every_parameter() {
         let named = send.contains(&format!("--{} <", parameter.flag));
         assert_eq!(named, parameter.for_send, "{}", parameter.env);
     }
-    // The broker of `local` is its own.
+    // The broker of `local` is its own, and its stand-in takes any credentials.
     if cfg!(feature = "local") {
         let local = help("local");
         for parameter in PARAMETERS {
             let named = local.contains(&format!("--{} <", parameter.flag));
-            assert_eq!(
-                named,
-                !parameter.env.starts_with("MQTT_"),
-                "{}",
-                parameter.env
-            );
+            let is_own = parameter.env.starts_with("MQTT_") || parameter.topic == Topic::Identity;
+            assert_eq!(named, !is_own, "{}", parameter.env);
         }
     }
 }
@@ -403,11 +407,11 @@ fn help_stands_in_groups_and_ends_with_examples() {
         }
     }
     let pages: &[&str] = if cfg!(feature = "pages") {
-        &["completions", "man"]
+        &["completions", "config-file", "man"]
     } else {
         &[]
     };
-    for command in ["run", "config", "policy"].iter().chain(pages) {
+    for command in ["run", "config", "health", "policy"].iter().chain(pages) {
         let long = help(&[command, "--help"]);
         let (_, examples) = long.split_once("\nExamples:\n").expect(command);
         assert!(
@@ -445,7 +449,9 @@ fn bash_completes_the_command_line() {
     assert_eq!(complete(&["pol"]), "policy");
     assert_eq!(complete(&["run", "--publish-i"]), "--publish-interval");
     assert_eq!(complete(&["queue", "dra"]), "drain");
-    assert_eq!(complete(&["completions", "z"]), "zsh");
+    // Of these a package has no `local` and no `man`.
+    assert_eq!(complete(&["l"]), "");
+    assert_eq!(complete(&["man"]), "");
 }
 
 #[cfg(feature = "pages")]
@@ -507,14 +513,18 @@ fn every_command_has_a_manual_page() {
         "queue drain",
         "dead-letters replay",
         "config",
+        "health",
         "policy",
-        "completions",
-        "man",
     ] {
         assert!(
             read.iter().any(|name| name == command),
             "{command}: {read:?}"
         );
+    }
+    // What a package is without has none, and is in no list.
+    for command in ["local", "completions", "config-file", "man"] {
+        assert!(read.iter().all(|name| name != command), "{command}");
+        assert_eq!(kinesis_edge(&["man", command], &[]).status.code(), Some(2));
     }
     let (run, _) = page(&["run"]);
     for parameter in PARAMETERS {

@@ -8,11 +8,13 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use common::{
     App, Mosquitto, MosquittoOptions, RunningConnector, STREAM, endpoint, endpoint_with,
     eventually, parameters, quick_firehose, stream_arn,
 };
+use kinesis_edge::files::Directory;
 use kinesis_edge::local::{CallFault, Endpoint, Faults};
 use rumqttc::{AsyncClient, MqttOptions, QoS};
 use serde_json::{Value, json};
@@ -243,6 +245,104 @@ async fn a_request_may_name_its_stream() {
         );
         assert_eq!(site.endpoint.stats().len(), 2);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_allowed_streams_are_sent_to_where_they_are_listed() {
+    for mqtt in VERSIONS {
+        let list = format!("{},{}", stream_arn("one"), stream_arn("press-*"));
+        let site = Site::start(mqtt, &[("ALLOWED_DELIVERY_STREAM_ARNS", &list)]).await;
+        for stream in ["one", "press-7", "two", "one-more"] {
+            site.app
+                .request_to(&stream_arn(stream), stream, stream)
+                .await;
+        }
+        site.app.request("default", "default").await;
+        site.app.request_to(STREAM, "named", "named").await;
+        site.app.wait_for(6).await;
+        let refused = |id: &str| (id.to_owned(), "DeliveryStreamNotAllowed".to_owned());
+        assert_eq!(failed(&site.app), [refused("two"), refused("one-more")]);
+        assert_eq!(site.arrived(), texts(&["default", "named"]));
+        assert_eq!(arrived(&site.endpoint, "one"), texts(&["one"]));
+        assert_eq!(arrived(&site.endpoint, "press-7"), texts(&["press-7"]));
+        let refused = site.app.status_of("two").await;
+        assert!(refused.message().contains("ALLOWED_DELIVERY_STREAM_ARNS"));
+        assert_eq!(site.endpoint.stats().len(), 3);
+    }
+}
+
+/// Whatever is published as an id, its status is no longer than what was published.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_long_id_the_beginning_comes_back() {
+    for mqtt in VERSIONS {
+        for version in ["1", "5"] {
+            let site = Site::start(mqtt, &[("CONNECTOR_VERSION", version)]).await;
+            let (plain, quotes) = ("i".repeat(60_000), "\"".repeat(30_000));
+            site.app.request(&plain, "json").await;
+            site.app.request(&quotes, "quotes").await;
+            site.app.binary(&plain, "binary").await;
+            site.app.raw(json!({"id": plain}).to_string()).await;
+            let statuses = site.app.wait_for(4).await;
+            // What is left of each, and whether it is a success. A failing test need not show 60,000 letters.
+            let mut found: Vec<_> = statuses
+                .iter()
+                .map(|status| (status.id(), status.is_success()))
+                .map(|(id, success)| (id.chars().next(), id.len(), id.ends_with('…'), success))
+                .collect();
+            found.sort_unstable();
+            let (quotes, plain) = (510 + '…'.len_utf8(), 1021 + '…'.len_utf8());
+            let expected = [
+                (Some('"'), quotes, true, true),
+                (Some('i'), plain, true, false),
+                (Some('i'), plain, true, true),
+                (Some('i'), plain, true, true),
+            ];
+            assert_eq!(found, expected, "MQTT {mqtt}, version {version}");
+            let mut arrived = site.arrived();
+            arrived.sort_unstable();
+            assert_eq!(arrived, texts(&["binary", "json", "quotes"]));
+            let longest = site.app.documents().iter().map(Vec::len).max();
+            assert!(longest.is_some_and(|bytes| bytes < 8_000), "{longest:?}");
+        }
+    }
+}
+
+/// A record that was taken is delivered, though requests may name its stream no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_no_longer_allowed_gets_what_waits_for_it_and_nothing_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let queue = folder.path().join("queue").display().to_string();
+    let set = [("QUEUE_DIR", &*queue), ("SHUTDOWN_TIMEOUT", "0")];
+    let site = Site::start("5", &set).await;
+    let fails = |call| Faults {
+        call,
+        ..Faults::default()
+    };
+    site.endpoint
+        .faults()
+        .set_all(fails(CallFault::ServerError));
+    site.app.request_to(&stream_arn("once"), "1", "kept").await;
+    eventually("a call was refused", || site.endpoint.calls() > 0).await;
+    assert_eq!(site.connector.stop().await.kept, 1);
+    // It cannot be delivered yet, so the stream is in use.
+    let list = [("ALLOWED_DELIVERY_STREAM_ARNS", STREAM)];
+    // Whoever looked at it still does for a moment.
+    eventually("the queue is let go of", || {
+        Directory::hold(Path::new(&queue)).is_ok()
+    })
+    .await;
+    let set = [&set[..], &list].concat();
+    let connector = connector(&site.endpoint, &site.broker.url(), "5", &set).await;
+    site.app.until_answered().await;
+    site.app
+        .request_to(&stream_arn("once"), "2", "refused")
+        .await;
+    let refused = site.app.status_of("2").await;
+    assert_eq!(refused.code(), "DeliveryStreamNotAllowed");
+    site.endpoint.faults().set_all(Faults::default());
+    assert!(site.app.status_of("1").await.is_success());
+    assert_eq!(arrived(&site.endpoint, "once"), texts(&["kept"]));
+    connector.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,12 +8,13 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use common::{ConnectorProcess, Mosquitto, PATIENCE, eventually, finish, finish_with, free_port};
-use common::{program, stderr, stdout};
+use common::{http, program, stderr, stdout};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -596,7 +597,9 @@ fn listening_addresses(pid: u32) -> Vec<String> {
 async fn a_record_that_waits_is_delivered_before_it_ends() {
     for signal in ["INT", "TERM"] {
         // The interval would be over in a quarter of an hour.
-        let local = Local::start(&["--publish-interval", "900"]).await;
+        let page = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let listen = page.to_string();
+        let local = Local::start(&["--publish-interval", "900", "--http-listen", &listen]).await;
         let mut subscriber = Subscriber::start("mqttv5", local.port).await;
         local
             .mosquitto_pub(
@@ -605,6 +608,12 @@ async fn a_record_that_waits_is_delivered_before_it_ends() {
                 "last words",
             )
             .await;
+        // The broker has it; what the connector has not read by its end stays there.
+        while http::samples(&http::get(page, "/metrics").await.body)["kinesis_edge_records_held"]
+            != 1.0
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         local.process.signal(signal);
         let document = subscriber.document().await;
         assert_eq!(document["response"][0]["id"], "last");

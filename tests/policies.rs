@@ -84,6 +84,14 @@ fn the_printed_policy_has_the_streams_and_no_others() {
     let wild = stream_arn("press-*");
     let arguments = ["--arn", &wild, "--arn", STREAM, "--arn", &wild];
     assert_eq!(resources(&arguments, &[]), json!([STREAM, wild]));
+    // What requests may name, wildcards and all, which mean the same to IAM.
+    let far = "arn:aws:firehose:eu-*:123456789012:deliverystream/s";
+    let allowed = format!("{wild},{STREAM},{far}");
+    let variables = [("ALLOWED_DELIVERY_STREAM_ARNS", &*allowed)];
+    assert_eq!(
+        resources(&arguments, &variables),
+        json!([STREAM, wild, far])
+    );
     // The partition is that of the ARN.
     let chinese = "arn:aws-cn:firehose:cn-north-1:123456789012:deliverystream/s";
     let variables = [

@@ -18,6 +18,7 @@ use common::{
     STREAM, endpoint, endpoint_with, eventually, finish, program, stderr, stdout, stream_arn,
 };
 use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
+use kinesis_edge::blocking::Blocking;
 use kinesis_edge::files::Directory;
 use kinesis_edge::local::{Endpoint, Faults};
 use kinesis_edge::queue::Id;
@@ -27,7 +28,7 @@ use tokio::process::Command;
 use tokio::time::Instant;
 
 /// Puts records into a queue, as a connector leaves them.
-fn fill(path: &Path, streams: &[&str], numbers: Range<usize>) {
+async fn fill(path: &Path, streams: &[&str], numbers: Range<usize>) {
     let settings = DiskQueueSettings {
         queue_size: 1_000_000,
         max_bytes: 1 << 30,
@@ -35,8 +36,15 @@ fn fill(path: &Path, streams: &[&str], numbers: Range<usize>) {
     };
     let files = Arc::new(Directory::hold(path).unwrap());
     let clock = Clock::new(Instant::now(), SystemTime::now());
-    let (queue, _) =
-        DiskQueue::start(files, settings, clock, Arc::default(), &mut |_, _| {}).unwrap();
+    let started = DiskQueue::start(
+        files,
+        settings,
+        &Blocking::Threads,
+        clock,
+        Arc::default(),
+        &mut |_, _| {},
+    );
+    let (queue, _) = started.unwrap();
     for name in streams {
         let arn = DeliveryStreamArn::parse(name, &Partitions::ALL).unwrap();
         let stream = queue.stream(&arn);
@@ -47,7 +55,7 @@ fn fill(path: &Path, streams: &[&str], numbers: Range<usize>) {
             assert!(taken.is_ok());
         }
     }
-    let closed = queue.close();
+    let closed = queue.close().await;
     assert!(closed.lost.is_empty());
 }
 
@@ -110,7 +118,7 @@ async fn what_waits_is_listed_and_shown_and_stays() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let other = stream_arn("other");
-    fill(folder.path(), &[STREAM, &other], 0..30);
+    fill(folder.path(), &[STREAM, &other], 0..30).await;
 
     let rows = lines(&["ls", path]).await;
     assert_eq!(rows.len(), 3, "two streams and what is on disk: {rows:?}");
@@ -143,7 +151,7 @@ async fn a_drain_ended_and_run_again_delivers_each_record_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
     let endpoint = endpoint().await;
-    fill(folder.path(), &[STREAM], 0..5000);
+    fill(folder.path(), &[STREAM], 0..5000).await;
     endpoint.faults().set_all(Faults {
         failing_share: 0.1,
         latency: Duration::from_millis(100),
@@ -188,7 +196,7 @@ async fn what_a_drain_cannot_deliver_stays() {
     let path = folder.path().to_str().unwrap();
     let gone = stream_arn("gone");
     let endpoint = endpoint_with(&["test"]).await;
-    fill(folder.path(), &[&gone, STREAM], 0..20);
+    fill(folder.path(), &[&gone, STREAM], 0..20).await;
     let output = finish(&mut command(&endpoint.url(), &["drain", path])).await;
     assert_eq!(output.status.code(), Some(1));
     let text = stdout(&output);
@@ -209,7 +217,7 @@ async fn what_a_drain_cannot_deliver_stays() {
 async fn damage_is_told_set_aside_and_costs_nothing_that_is_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    fill(folder.path(), &[STREAM], 0..100);
+    fill(folder.path(), &[STREAM], 0..100).await;
     let file = files(folder.path()).remove(0);
     let mut bytes = fs::read(&file).unwrap();
     let place = bytes

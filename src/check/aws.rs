@@ -38,6 +38,7 @@ pub(super) async fn look(parameters: &Parameters, send: bool, steps: &Steps, lim
     let stream = &parameters.default_delivery_stream_arn;
     let firehose = Firehose::new(FirehoseSettings {
         region: stream.region().to_owned(),
+        identity: parameters.identity.clone(),
         ..FirehoseSettings::default()
     })
     .await;
@@ -83,8 +84,9 @@ fn credentials(
             return Step::failed(name, error.message, advice);
         }
         Err(unknown) => {
-            let advice = "whatever is to provide them does not answer: the container's or Greengrass's provider, or \
-                          the instance's; see AWS_CONTAINER_CREDENTIALS_FULL_URI and AWS_EC2_METADATA_DISABLED";
+            let advice = "whatever is to provide them does not answer: AWS IoT, the container's or Greengrass's provider, or \
+                          the instance's; see IOT_CREDENTIAL_ENDPOINT, AWS_CONTAINER_CREDENTIALS_FULL_URI and \
+                          AWS_EC2_METADATA_DISABLED";
             return unknown.step(name, "credentials", advice);
         }
     };
@@ -370,7 +372,7 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let until = |expires| {
             let found = FoundCredentials {
-                source: "the instance",
+                source: "the instance".to_owned(),
                 access_key_id: "AKIA…MNOP".to_owned(),
                 expires,
             };

@@ -5,10 +5,9 @@ use super::client_id::{self, Under};
 use super::publish::publish;
 use super::report::{Step, StepName, Steps};
 use super::{Limits, Unknown};
-use crate::connector::session_settings;
+use crate::connector::{session_settings, topics};
 use crate::mqtt::{
-    CertificateFault, ConnectError, SessionSettings, Unreachable, Visit, certificate_fault,
-    host_and_port, reach,
+    ConnectError, SessionSettings, Unreachable, Visit, advice, host_and_port, reach,
 };
 use crate::parameters::Parameters;
 use crate::request::Topics;
@@ -16,7 +15,7 @@ use crate::request::Topics;
 /// Looks at everything of the broker's side. `held_here` says whether a process of this device holds `QUEUE_DIR`.
 pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps, limits: Limits) {
     use StepName::{Broker, ClientId, Login, Publish, Subscribe};
-    let topics = Topics::new(&parameters.topic_prefix);
+    let topics = topics(parameters);
     let settings = match session_settings(&parameters.mqtt, Vec::new()) {
         Ok(settings) => settings,
         Err(error) => {
@@ -69,7 +68,8 @@ pub(super) async fn look(parameters: &Parameters, held_here: bool, steps: &Steps
         format!("let in {who}, with MQTT {protocol}"),
     ));
 
-    steps.tell(subscribe(&mut visit, &topics.filters(), limits).await);
+    let filters = filters(parameters, &topics);
+    steps.tell(subscribe(&mut visit, &filters, limits).await);
     visit.end().await;
     steps.tell(publish(parameters, &visitor, &topics, limits).await);
     let under = Under {
@@ -90,6 +90,18 @@ fn place(settings: &SessionSettings) -> String {
     format!("{scheme}://{address}")
 }
 
+/// What to try to subscribe to. Not to the group's own subscription: its messages would come here meanwhile, and
+/// nobody else would get them.
+fn filters(parameters: &Parameters, topics: &Topics) -> Vec<String> {
+    match &parameters.shared_subscription_group {
+        None => topics.filters(),
+        Some(group) => {
+            let apart = format!("{group}-check-{:08x}", fastrand::u32(..));
+            topics.clone().shared(&apart, "").filters()
+        }
+    }
+}
+
 /// The same broker for a short visit that leaves nothing behind.
 fn visitor(settings: &SessionSettings) -> SessionSettings {
     SessionSettings {
@@ -101,40 +113,19 @@ fn visitor(settings: &SessionSettings) -> SessionSettings {
 
 fn unreachable(settings: &SessionSettings, error: &Unreachable) -> Step {
     let advice = match error {
-        Unreachable::Name(_) => "check the host in MQTT_URL, and this device's DNS",
-        Unreachable::Tcp(_) => "is the broker running there? check the host and port in MQTT_URL",
-        Unreachable::Tls(error) => match certificate_fault(error) {
-            Some(fault) => about_certificate(fault),
-            None => "does the port in MQTT_URL speak TLS? mqtt:// is for one that does not",
-        },
+        Unreachable::Name(_) => "check the host in MQTT_URL, and this device's DNS".to_owned(),
+        Unreachable::Tcp(_) => {
+            "is the broker running there? check the host and port in MQTT_URL".to_owned()
+        }
+        Unreachable::Tls(error) => advice(error, settings).unwrap_or_else(|| {
+            "does the port in MQTT_URL speak TLS? mqtt:// is for one that does not".to_owned()
+        }),
     };
     Step::failed(
         StepName::Broker,
         format!("{}: {error}", place(settings)),
         advice,
     )
-}
-
-fn about_certificate(fault: CertificateFault) -> &'static str {
-    match fault {
-        CertificateFault::UnknownAuthority => {
-            "the broker's certificate is not signed by an authority that is trusted here: set MQTT_CA_FILE to the \
-             certificate of the one that signed it"
-        }
-        CertificateFault::OtherName => {
-            "the broker's certificate is for another name: put one of its names into MQTT_URL, or \
-             have one issued for this host"
-        }
-        CertificateFault::Expired => {
-            "the broker's certificate has expired: renew it there, or set this device's clock right"
-        }
-        CertificateFault::NotYetValid => {
-            "the broker's certificate is not valid yet: set this device's clock right"
-        }
-        CertificateFault::Ours => {
-            "the broker wants a certificate of this device that it trusts: check MQTT_CERT_FILE and MQTT_KEY_FILE"
-        }
-    }
 }
 
 /// Why the broker does not let us in; `Err` where it says nothing.
@@ -168,10 +159,7 @@ fn not_let_in(settings: &SessionSettings, error: Result<Option<ConnectError>, Un
         ConnectError::ClosedUnanswered => format!(
             "does the port in MQTT_URL speak MQTT, without TLS if it is mqtt://? or check {user}"
         ),
-        error => match certificate_fault(error) {
-            Some(fault) => about_certificate(fault).to_owned(),
-            None => "see the broker's log".to_owned(),
-        },
+        error => advice(error, settings).unwrap_or_else(|| "see the broker's log".to_owned()),
     };
     let message = match &error {
         ConnectError::Refused(reason) => {
@@ -204,7 +192,12 @@ fn in_words(reason: &str) -> String {
 async fn subscribe(visit: &mut Visit, filters: &[String], limits: Limits) -> Step {
     let name = StepName::Subscribe;
     let all = filters.join(" and ");
-    let advice = "allow this user to read them at the broker (its access control list)";
+    let advice = if filters.iter().any(|filter| filter.starts_with("$share/")) {
+        "allow this user to read them at the broker (its access control list), and see whether it has shared \
+         subscriptions at all: without, leave SHARED_SUBSCRIPTION_GROUP unset"
+    } else {
+        "allow this user to read them at the broker (its access control list)"
+    };
     let refused = match limits.wait(visit.subscribe(filters)).await {
         Ok(Ok(refused)) => refused,
         Ok(Err(error)) => {

@@ -1,21 +1,26 @@
-//! The parameters, and the files of the broker's side that they name: whether they can be read, hold what they
+//! The parameters, and the files that they name of the broker's side and of AWS IoT's: whether they can be read, hold what they
 //! are there for, and are nobody else's where they are secret.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
 use super::report::{Step, StepName, Steps};
 use super::root;
-use crate::mqtt::{TlsFiles, client_config};
-use crate::parameters::{Fault, Faults, MqttParameters, Parameters};
+use crate::parameters::{Fault, Faults, Parameters};
+use crate::tls::{self, TlsError, TlsFiles};
 
 /// Parameters whose faults are about a file.
-const FILES: [&str; 4] = [
+const FILES: [&str; 7] = [
     "MQTT_CA_FILE",
     "MQTT_CERT_FILE",
     "MQTT_KEY_FILE",
     "MQTT_PASSWORD_FILE",
+    "IOT_CA_FILE",
+    "IOT_CERT_FILE",
+    "IOT_KEY_FILE",
 ];
 
 /// Permissions of anybody but the owner.
@@ -40,7 +45,7 @@ pub(super) fn look(
     });
     steps.tell(match loaded {
         _ if !of_files.is_empty() => faulty(StepName::Files, &of_files),
-        Ok(parameters) => files(&parameters.mqtt),
+        Ok(parameters) => files(parameters),
         Err(_) => Step::skipped(StepName::Files, "not tried, because of parameters"),
     })
 }
@@ -57,50 +62,109 @@ fn faulty(name: StepName, faults: &[&Fault]) -> Step {
     Step::failed(name, count, advice).with_details(details.collect())
 }
 
-fn files(mqtt: &MqttParameters) -> Step {
+fn files(parameters: &Parameters) -> Step {
     let name = StepName::Files;
-    let named = [
-        &mqtt.ca_file,
-        &mqtt.cert_file,
-        &mqtt.key_file,
-        &mqtt.password_file,
-    ];
-    let count = named.into_iter().flatten().count();
-    let by_root = root::of_files(named.into_iter().flatten().map(PathBuf::as_path));
+    let Named { all, secret } = named(parameters);
+    let count = all.len();
+    let by_root = root::of_files(all.iter().copied());
     if count == 0 {
         return Step::well(name, "none is named");
     }
-    if mqtt.tls {
-        let files = TlsFiles {
-            ca: mqtt.ca_file.clone(),
-            client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
-        };
-        if let Err(error) = client_config(&files, mqtt.port) {
-            let advice = "put a PEM file there that holds what the parameter is for, and a key that fits its certificate";
-            return Step::failed(name, error.to_string(), advice);
-        }
+    if let Err(error) = fit(parameters) {
+        let advice = "put a PEM file there that holds what the parameter is for, and a key that fits its certificate";
+        return Step::failed(name, error.to_string(), advice);
     }
     let read = if count == 1 {
         "it can be read".to_owned()
     } else {
         format!("all {count} can be read")
     };
-    let open: Vec<String> = [&mqtt.key_file, &mqtt.password_file]
-        .into_iter()
-        .flatten()
+    let open: Vec<String> = secret
+        .iter()
         .filter(|path| is_open_to_others(path))
         .map(|path| path.display().to_string())
         .collect();
-    Step::well(
-        name,
-        match open.as_slice() {
-            [] => read + &by_root,
-            open => format!(
-                "{read}; but others on this machine have rights to {}, which is secret: chmod 600{by_root}",
-                open.join(" and ")
-            ),
-        },
-    )
+    let mut told = read;
+    if !open.is_empty() {
+        told += &format!(
+            "; but others on this machine have rights to {}, which is secret: chmod 600",
+            open.join(" and ")
+        );
+    }
+    for fault in faults_of_certificates(parameters) {
+        told += &format!("; but {fault}");
+    }
+    Step::well(name, told + &by_root)
+}
+
+/// Why our certificates will not be taken. No reason to try nothing else: it may be the clock that is wrong.
+fn faults_of_certificates(parameters: &Parameters) -> Vec<String> {
+    let of_broker = parameters.mqtt.cert_file.as_deref();
+    let of_iot = parameters.identity.iot.as_ref().map(|iot| &*iot.cert_file);
+    // The broker's may serve both.
+    let of_iot = of_iot.filter(|path| of_broker != Some(path));
+    let named = [(of_broker, "MQTT_CERT_FILE"), (of_iot, "IOT_CERT_FILE")];
+    let faults = named.into_iter().filter_map(|(path, parameter)| {
+        let path = path?;
+        let fault = tls::validity(path)?.fault(SystemTime::now())?;
+        Some(format!("{} ({parameter}) {fault}", path.display()))
+    });
+    faults.collect()
+}
+
+/// Files that parameters name, each of them once.
+struct Named<'a> {
+    all: Vec<&'a Path>,
+    /// Those of them that are for nobody else.
+    secret: Vec<&'a Path>,
+}
+
+fn named(parameters: &Parameters) -> Named<'_> {
+    let mqtt = &parameters.mqtt;
+    let mut named = Named {
+        all: [&mqtt.ca_file, &mqtt.cert_file]
+            .into_iter()
+            .flatten()
+            .map(|path| &**path)
+            .collect(),
+        secret: [&mqtt.key_file, &mqtt.password_file]
+            .into_iter()
+            .flatten()
+            .map(|path| &**path)
+            .collect(),
+    };
+    if let Some(iot) = &parameters.identity.iot {
+        named.all.push(&iot.cert_file);
+        named.all.extend(iot.ca_file.as_deref());
+        named.secret.push(&iot.key_file);
+    }
+    named.all.extend(&named.secret);
+    // The broker's may serve both.
+    for paths in [&mut named.all, &mut named.secret] {
+        let mut seen = HashSet::new();
+        paths.retain(|path| seen.insert(*path));
+    }
+    named
+}
+
+/// Whether the files hold what TLS needs.
+fn fit(parameters: &Parameters) -> Result<(), TlsError> {
+    let mqtt = &parameters.mqtt;
+    if mqtt.tls {
+        let files = TlsFiles {
+            ca: mqtt.ca_file.clone(),
+            client: mqtt.cert_file.clone().zip(mqtt.key_file.clone()),
+        };
+        tls::client_config(&files)?;
+    }
+    if let Some(iot) = &parameters.identity.iot {
+        let files = TlsFiles {
+            ca: iot.ca_file.clone(),
+            client: Some((iot.cert_file.clone(), iot.key_file.clone())),
+        };
+        tls::client_config(&files)?;
+    }
+    Ok(())
 }
 
 fn is_open_to_others(path: &Path) -> bool {

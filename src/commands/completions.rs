@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 use clap_complete::Generator;
 use clap_complete::shells::{Bash, Fish, Zsh};
 
-use super::command_line;
+use super::installed_command_line;
 use super::text::to_stdout;
 
 const EXAMPLES: &str = "\
@@ -29,7 +29,7 @@ pub fn command() -> Command {
 }
 
 pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let mut command = command_line();
+    let mut command = installed_command_line();
     command.set_bin_name("kinesis-edge");
     command.build();
     let mut script = Vec::new();

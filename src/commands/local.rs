@@ -12,7 +12,7 @@ use kinesis_edge::aggregate::Compression;
 use kinesis_edge::connector::Connector;
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::local::{Broker, Endpoint, EndpointConfig};
-use kinesis_edge::parameters::{self, Parameter, Parameters};
+use kinesis_edge::parameters::{self, Parameter, Parameters, Topic};
 use kinesis_edge::telemetry::{self, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
@@ -31,10 +31,11 @@ const HTTP_LISTEN: &str = "127.0.0.1:9477";
 
 pub fn command() -> Command {
     // The broker is in the process, and what is not given stays at its default: an environment set
-    // up for `run` does not reach in here.
+    // up for `run` does not reach in here. The stand-in takes whatever credentials there are.
     let flags = parameters::PARAMETERS
         .iter()
         .filter(|parameter| !parameter.flag.starts_with("mqtt"))
+        .filter(|parameter| parameter.topic != Topic::Identity)
         .map(|parameter| parameter.arg_without_env(own_default(parameter)));
     Command::new("local")
         .about("Runs connector, MQTT broker and a Firehose stand-in in one process, to try things")

@@ -7,7 +7,7 @@ use clap::{Arg, ArgMatches, Command};
 use clap_mangen::Man;
 
 use super::text::{excerpt, to_stdout};
-use super::{EXIT_CONFIGURATION, command_line};
+use super::{EXIT_CONFIGURATION, installed_command_line};
 
 /// How much of a word that is no command an error shows.
 const SHOWN_CHARS: usize = 60;
@@ -52,7 +52,7 @@ pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// The command line without the commands `help` that clap adds, since they have no page.
 fn program() -> Command {
-    let mut program = command_line().disable_help_subcommand(true);
+    let mut program = installed_command_line().disable_help_subcommand(true);
     for command in program.get_subcommands_mut() {
         *command = mem::take(command).disable_help_subcommand(true);
     }

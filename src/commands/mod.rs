@@ -5,8 +5,11 @@ mod check;
 #[cfg(feature = "pages")]
 mod completions;
 mod config;
+#[cfg(feature = "pages")]
+mod config_file;
 mod dead_letters;
 mod directory;
+mod health;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(feature = "pages")]
@@ -33,7 +36,27 @@ const EXIT_CONFIGURATION: u8 = 2;
 
 /// The whole command line.
 pub fn command_line() -> Command {
-    let command = Command::new("kinesis-edge")
+    let command = program();
+    #[cfg(feature = "local")]
+    let command = command.subcommand(local::command());
+    let command = command.subcommands(installed_commands());
+    #[cfg(feature = "pages")]
+    let command = command
+        .subcommand(completions::command())
+        .subcommand(config_file::command())
+        .subcommand(man::command());
+    command
+}
+
+/// The command line of the program in a package: without the stand-ins, and without the commands that print what
+/// the package installs beside it.
+#[cfg(feature = "pages")]
+fn installed_command_line() -> Command {
+    program().subcommands(installed_commands())
+}
+
+fn program() -> Command {
+    Command::new("kinesis-edge")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sends data from local MQTT apps to Amazon Data Firehose")
         .long_about(
@@ -43,21 +66,20 @@ pub fn command_line() -> Command {
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(run::command());
-    #[cfg(feature = "local")]
-    let command = command.subcommand(local::command());
-    let command = command
-        .subcommand(check::command())
-        .subcommand(send::command())
-        .subcommand(queue::command())
-        .subcommand(dead_letters::command())
-        .subcommand(config::command())
-        .subcommand(policy::command());
-    #[cfg(feature = "pages")]
-    let command = command
-        .subcommand(completions::command())
-        .subcommand(man::command());
-    command
+        .subcommand(run::command())
+}
+
+/// All but `run`.
+fn installed_commands() -> [Command; 7] {
+    [
+        check::command(),
+        send::command(),
+        queue::command(),
+        dead_letters::command(),
+        config::command(),
+        health::command(),
+        policy::command(),
+    ]
 }
 
 /// Runs the subcommand that was asked for.
@@ -71,9 +93,12 @@ pub async fn dispatch(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("queue", matches)) => queue::execute(matches).await,
         Some(("dead-letters", matches)) => dead_letters::execute(matches).await,
         Some(("config", matches)) => config::execute(matches),
+        Some(("health", matches)) => health::execute(matches).await,
         Some(("policy", matches)) => policy::execute(matches),
         #[cfg(feature = "pages")]
         Some(("completions", matches)) => completions::execute(matches),
+        #[cfg(feature = "pages")]
+        Some(("config-file", matches)) => config_file::execute(matches),
         #[cfg(feature = "pages")]
         Some(("man", matches)) => man::execute(matches),
         _ => Err(anyhow::anyhow!("no such command; see --help")),

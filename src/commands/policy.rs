@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use kinesis_edge::arn::{DeliveryStreamArn, Partitions};
+use kinesis_edge::arn::{AllowedStreams, DeliveryStreamArn, Partitions};
 use kinesis_edge::parameters;
 use serde_json::{Value, json};
 
@@ -28,7 +28,8 @@ pub fn command() -> Command {
         .long_about(
             "Prints the least IAM policy, as JSON, that `run` can work with under the same flags, environment and \
              configuration file: firehose:PutRecordBatch, or firehose:PutRecord where records leave one by one \
-             (CONNECTOR_VERSION=1, PUBLISH_INTERVAL=0), on the default stream and on those of --arn.\n\n\
+             (CONNECTOR_VERSION=1, PUBLISH_INTERVAL=0), on the default stream, on those of ALLOWED_DELIVERY_STREAM_ARNS and \
+             on those of --arn.\n\n\
              `queue drain` and `dead-letters replay` always send batches.",
         )
         .arg(
@@ -48,6 +49,9 @@ pub fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(faults) => return Ok(report(&faults)),
     };
     let mut resources = vec![parameters.default_delivery_stream_arn.as_str()];
+    let allowed = parameters.allowed_streams.iter();
+    let allowed = allowed.flat_map(AllowedStreams::patterns);
+    resources.extend(allowed.filter(|arn| *arn != parameters.default_delivery_stream_arn.as_str()));
     for arn in matches.get_many::<String>("arn").into_iter().flatten() {
         if let Err(problem) = check_pattern(arn, &parameters.partitions) {
             let shown = excerpt(arn, SHOWN_CHARS);

@@ -22,9 +22,9 @@ pub fn command() -> Command {
         .long_about(
             "Runs the connector until SIGTERM or SIGINT. Each parameter is a flag, the environment \
              variable of the same name, or a line of the file that --config names; the first of these wins, and \
-             empty means unset. `kinesis-edge config` shows which values hold. Credentials and endpoints of \
-             AWS come from where the AWS SDKs look for them: AWS_* variables, profiles, the container or \
-             instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
+             empty means unset. `kinesis-edge config` shows which values hold. Credentials of AWS come from the \
+             device's certificate (IOT_CREDENTIAL_ENDPOINT), or else, like its endpoints, from where the AWS SDKs look for \
+             them: AWS_* variables, profiles, the container or instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
              Exit status: 0 when nothing was lost at the stop, 1 when records or statuses were, \
              2 for a faulty configuration.",
         )
@@ -42,6 +42,7 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let stop = signals::stop_requested()?;
     let destination = Firehose::new(FirehoseSettings {
         region: parameters.default_delivery_stream_arn.region().to_owned(),
+        identity: parameters.identity.clone(),
         ..FirehoseSettings::default()
     })
     .await;

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use tokio::task::JoinSet;
 
+use crate::blocking::Blocking;
 use crate::dead_letters::{DeadLetters, Letter};
 use crate::intake::TooLarge;
 use crate::utc::unix_ms;
@@ -13,6 +14,8 @@ use crate::utc::unix_ms;
 pub(super) struct Burial {
     /// `None` where letters are not kept.
     dead_letters: Option<DeadLetters>,
+    /// Where they are written.
+    blocking: Blocking,
     /// A single task, or none.
     writing: JoinSet<()>,
     /// What it writes.
@@ -20,9 +23,10 @@ pub(super) struct Burial {
 }
 
 impl Burial {
-    pub fn new(dead_letters: Option<DeadLetters>) -> Self {
+    pub fn new(dead_letters: Option<DeadLetters>, blocking: Blocking) -> Self {
         Burial {
             dead_letters,
+            blocking,
             writing: JoinSet::new(),
             under_way: None,
         }
@@ -45,8 +49,9 @@ impl Burial {
             failed_unix_ms: now,
         };
         if let Some(dead_letters) = self.dead_letters.clone() {
+            let blocking = self.blocking.clone();
             self.writing
-                .spawn_blocking(move || dead_letters.bury(&[letter]));
+                .spawn(async move { blocking.run(move || dead_letters.bury(&[letter])).await });
         }
         self.under_way = Some(too_large);
     }

@@ -4,31 +4,31 @@
 mod burial;
 mod own_status;
 mod run;
+mod surroundings;
 mod workers;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
-use crate::dead_letters::DeadLetters;
+use crate::blocking::Blocking;
 use crate::delivery::{
     Deadline, Joining, NEARLY_FULL_BATCH_BYTES, PARALLEL_CALLS, WorkerContext, WorkerSettings,
     full_batch_records,
 };
 use crate::destination::Destination;
 use crate::envelope::Envelope;
-use crate::files::{Directory, DirectoryError};
-use crate::intake::{Intake, IntakeSettings};
+use crate::files::{DirectoryError, Files};
+use crate::intake::{Acceptance, Intake, IntakeSettings};
 use crate::ledger::Ledger;
 use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::mqtt::{
-    Credentials, Protocol, ProtocolChoice, Session, SessionSettings, TlsError, TlsFiles, Will,
-    client_config, host_and_port,
+    Credentials, Protocol, ProtocolChoice, Session, SessionSettings, Will, client_config,
+    host_and_port,
 };
 use crate::parameters::{MqttParameters, MqttVersion, Parameters};
 use crate::queue::MemoryBudget;
@@ -36,8 +36,10 @@ use crate::queue::disk::{Clock, DiskQueue, DiskQueueSettings, Recovery};
 use crate::request::{Decoder, RECORD_MAX_BYTES, Topics};
 use crate::status::{Publisher, PublisherSettings, Shape};
 use crate::telemetry::{Facts, OFFLINE, Observer, ServiceManager, Started};
+use crate::tls::{TlsError, TlsFiles};
 use burial::Burial;
 use own_status::OwnStatus;
+pub use surroundings::Surroundings;
 use workers::Workers;
 
 /// Messages that an MQTT 5 broker may have under way to us un-acknowledged: enough for a few
@@ -132,14 +134,38 @@ impl<D: Destination> Connector<D> {
         destination: D,
         service_manager: ServiceManager,
     ) -> Result<Self, ConnectorError> {
-        let topics = Topics::new(&parameters.topic_prefix);
-        let session = Session::new(SessionSettings {
+        let surroundings = Surroundings::of_the_system(parameters, destination)?;
+        Self::assemble(parameters, surroundings, service_manager)
+    }
+
+    /// The same in any surroundings.
+    ///
+    /// # Errors
+    /// Where the TLS files or the queue's files cannot be used.
+    pub fn assemble(
+        parameters: &Parameters,
+        surroundings: Surroundings<D>,
+        service_manager: ServiceManager,
+    ) -> Result<Self, ConnectorError> {
+        let Surroundings {
+            destination,
+            dial,
+            queue_files,
+            dead_letters,
+            blocking,
+            wall_clock,
+            random,
+        } = surroundings;
+        let topics = topics(parameters);
+        let settings = SessionSettings {
             will: will(parameters, &topics),
+            former_filters: topics.former_filters(),
             ..session_settings(&parameters.mqtt, topics.filters())?
-        });
+        };
+        let session = Session::over(dial, settings);
         let plan = memory_plan(parameters);
         let batches = parameters.connector_version.batches();
-        let budget = MemoryBudget::new(plan.queues_bytes);
+        let budget = MemoryBudget::keeping(plan.queues_bytes, plan.default_stream_bytes());
         let settings = PublisherSettings {
             shape: if batches { Shape::List } else { Shape::Single },
             document_max_bytes: parameters.status_max_bytes,
@@ -148,15 +174,19 @@ impl<D: Destination> Connector<D> {
         };
         let statuses = Publisher::new(settings, budget.share());
         let room = Arc::new(Notify::new());
-        let (disk, damaged_places) = open_queue(parameters, &room)?;
-        let dead_letters = open_dead_letters(parameters)?;
+        let started = Instant::now();
+        let clock = Clock::new(started, wall_clock);
+        let (disk, damaged_places) = match queue_files {
+            None => (None, 0),
+            Some(files) => open_queue(parameters, files, clock, &blocking, &room)?,
+        };
         let joining = parameters.aggregation.map(|aggregation| {
             Joining::new(aggregation, parameters.queue_size, &parameters.rate_limits)
         });
         let ledger = Ledger::default();
         let observed = budget.clone();
         let mut intake = Intake::new(
-            Decoder::new(topics.clone(), parameters.status_max_bytes),
+            Decoder::new(topics.clone()),
             intake_settings(parameters, joining.as_ref()),
             budget,
             disk.clone(),
@@ -165,7 +195,8 @@ impl<D: Destination> Connector<D> {
             Instant::now(),
         );
         if parameters.record_envelope {
-            intake = intake.with_envelope(envelope(&parameters.mqtt.client_id));
+            let client_id = &parameters.mqtt.client_id;
+            intake = intake.with_envelope(Envelope::new(client_id, random, wall_clock, started));
         }
         let expiring = destination.clone();
         let deadline = watch::channel(None).0;
@@ -200,7 +231,7 @@ impl<D: Destination> Connector<D> {
             session,
             intake,
             disk,
-            burial: Burial::new(dead_letters.clone()),
+            burial: Burial::new(dead_letters.clone(), blocking.clone()),
             status_topic: topics.status().into(),
             own_status: OwnStatus::new(
                 topics.connector_status(),
@@ -213,6 +244,7 @@ impl<D: Destination> Connector<D> {
                 room: Arc::clone(&room),
                 deadline: deadline.subscribe(),
                 dead_letters,
+                blocking,
                 settings,
             }),
             statuses,
@@ -254,8 +286,11 @@ fn memory_plan(parameters: &Parameters) -> MemoryPlan {
 
 fn intake_settings(parameters: &Parameters, joining: Option<&Joining>) -> IntakeSettings {
     IntakeSettings {
-        default_stream: parameters.default_delivery_stream_arn.clone(),
-        partitions: parameters.partitions,
+        acceptance: Acceptance {
+            default_stream: parameters.default_delivery_stream_arn.clone(),
+            partitions: parameters.partitions,
+            allowed: parameters.allowed_streams.clone(),
+        },
         queue_size: parameters.queue_size,
         when_full: parameters.when_full,
         full_batch_records: joining.map_or_else(
@@ -271,37 +306,27 @@ fn intake_settings(parameters: &Parameters, joining: Option<&Joining>) -> Intake
     }
 }
 
-/// The place for records that fail for good, where one is configured.
-fn open_dead_letters(parameters: &Parameters) -> Result<Option<DeadLetters>, ConnectorError> {
-    let directory = parameters.dead_letter_dir.as_deref();
-    directory
-        .map(|path| DeadLetters::open(path, parameters.dead_letter_max_bytes))
-        .transpose()
-        .map_err(ConnectorError::DeadLetterDir)
-}
-
-/// The queue on disk, where one is configured, with what it held before, and how many places of it are damaged.
+/// The queue on disk with what it held before, and how many places of it are damaged.
 fn open_queue(
     parameters: &Parameters,
+    files: Arc<dyn Files>,
+    clock: Clock,
+    blocking: &Blocking,
     room: &Arc<Notify>,
 ) -> Result<(Option<DiskQueue>, u64), ConnectorError> {
-    let Some(path) = &parameters.queue_dir else {
-        return Ok((None, 0));
-    };
-    let directory = Directory::hold(path).map_err(ConnectorError::QueueDir)?;
+    let path = parameters.queue_dir.as_deref().unwrap_or(Path::new(""));
     let settings = DiskQueueSettings {
         queue_size: parameters.queue_size,
         max_bytes: parameters.queue_dir_max_bytes,
         commit_interval: parameters.commit_interval,
     };
-    let clock = Clock::new(Instant::now(), SystemTime::now());
     let mut progress = |done: u64, all: u64| {
         tracing::info!(bytes = done, of_bytes = all, "reading the queue on disk");
     };
     let room = Arc::clone(room);
-    let started = DiskQueue::start(Arc::new(directory), settings, clock, room, &mut progress);
+    let started = DiskQueue::start(files, settings, blocking, clock, room, &mut progress);
     let (queue, recovery) = started.map_err(|source| ConnectorError::Queue {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })?;
     log_recovery(path, &recovery);
@@ -330,11 +355,13 @@ fn log_recovery(path: &Path, recovery: &Recovery) {
     }
 }
 
-/// The envelopes of a run that starts now.
-fn envelope(client_id: &str) -> Envelope {
-    // The standard library seeds its hashes from the system's random numbers.
-    let random = RandomState::new().hash_one(client_id);
-    Envelope::new(client_id, random, SystemTime::now(), Instant::now())
+/// The topics of the connector that the parameters describe.
+pub fn topics(parameters: &Parameters) -> Topics {
+    let topics = Topics::new(&parameters.topic_prefix);
+    match &parameters.shared_subscription_group {
+        None => topics,
+        Some(group) => topics.shared(group, &parameters.mqtt.client_id),
+    }
 }
 
 /// What the broker is to say when the connection breaks, where the connector publishes its own status.
@@ -382,6 +409,7 @@ pub fn session_settings(
         clean: false,
         will: None,
         filters,
+        former_filters: Vec::new(),
         receive_maximum: RECEIVE_MAXIMUM,
         keep_alive_seconds: KEEP_ALIVE_SECONDS,
     })

@@ -60,13 +60,11 @@ impl<D: Destination> Connector<D> {
                 self.own_status.next(now),
             ];
             let wake_at = wake_at.into_iter().flatten().min().unwrap_or(now);
+            // What is rare comes first. Nothing before the session keeps it from its turn for long: statuses only
+            // until it has no place for more, and the others follow from what it has read.
             tokio::select! {
-                event = self.session.next() => self.take(event),
-                () = self.statuses.arrived(), if self.session.can_publish() => {}
-                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
-                () = self.room.notified(), if self.intake.has_parked() => self.retry_parked(),
-                kept = self.burial.done(), if self.burial.is_under_way() => self.buried(kept),
-                _ = self.workers.ended(), if !self.workers.is_empty() => {}
+                biased;
+                () = &mut stop => break,
                 () = sleep_until(wake_at) => {
                     if wake_at == next_housekeeping {
                         if self.disk.as_ref().is_some_and(DiskQueue::has_failed) {
@@ -78,7 +76,12 @@ impl<D: Destination> Connector<D> {
                         next_housekeeping = Instant::now() + housekeeping;
                     }
                 }
-                () = &mut stop => break,
+                _ = self.workers.ended(), if !self.workers.is_empty() => {}
+                kept = self.burial.done(), if self.burial.is_under_way() => self.buried(kept),
+                () = self.room.notified(), if self.intake.has_parked() => self.retry_parked(),
+                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
+                () = self.statuses.arrived(), if self.session.can_publish() => {}
+                event = self.session.next() => self.take(event),
             }
         }
         self.service_manager.stopping();
@@ -232,14 +235,15 @@ impl<D: Destination> Connector<D> {
         while !self.workers.is_empty() {
             self.hand_over_statuses();
             tokio::select! {
-                event = self.session.next() => left += self.refuse(event),
-                () = self.statuses.arrived(), if self.session.can_publish() => {}
-                ended = self.workers.ended() => left += ended,
-                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
+                biased;
                 () = sleep_until(heartbeat) => {
                     self.service_manager.alive();
                     heartbeat += self.heartbeat();
                 }
+                ended = self.workers.ended() => left += ended,
+                () = synced(self.disk.as_ref()) => self.acknowledge_synced(),
+                () = self.statuses.arrived(), if self.session.can_publish() => {}
+                event = self.session.next() => left += self.refuse(event),
             }
         }
         let (kept, lost) = self.close_queue().await;
@@ -265,8 +269,9 @@ impl<D: Destination> Connector<D> {
         let limit = Instant::now() + LAST_SYNC;
         while disk.has_unwritten() && disk.fault().is_none() {
             tokio::select! {
-                () = disk.progress() => self.acknowledge_synced(),
+                biased;
                 () = sleep_until(limit) => break,
+                () = disk.progress() => self.acknowledge_synced(),
             }
         }
         self.acknowledge_synced();
@@ -278,9 +283,7 @@ impl<D: Destination> Connector<D> {
         let Some(disk) = self.disk.clone() else {
             return (0, 0);
         };
-        let closing = disk.clone();
-        let closing = tokio::task::spawn_blocking(move || closing.close());
-        if timeout(LAST_SYNC, closing).await.is_err() {
+        if timeout(LAST_SYNC, disk.close()).await.is_err() {
             tracing::error!(
                 "the queue on disk could not be closed in time: writing to it takes too long"
             );
@@ -316,8 +319,9 @@ impl<D: Destination> Connector<D> {
                 }
             }
             tokio::select! {
-                event = self.session.next() => left += self.refuse(event),
+                biased;
                 () = sleep_until(limit) => return left,
+                event = self.session.next() => left += self.refuse(event),
             }
         }
     }

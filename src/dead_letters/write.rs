@@ -78,7 +78,10 @@ impl DeadLetters {
     }
 
     /// The same on any files.
-    pub(super) fn with_files(files: Box<dyn Files>, max_bytes: u64) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// Where they cannot be listed.
+    pub fn with_files(files: Box<dyn Files>, max_bytes: u64) -> io::Result<Self> {
         let mut writer = Writer {
             files,
             max_bytes,

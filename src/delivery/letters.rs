@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::arn::DeliveryStreamArn;
+use crate::blocking::Blocking;
 use crate::dead_letters::{DeadLetters, Letter};
 use crate::destination::{Outcome, ServiceError};
 use crate::queue::Record;
@@ -35,6 +36,8 @@ pub(super) struct Ended {
 pub(super) struct Burials {
     /// Where letters go; `None` where they are not kept.
     dead_letters: Option<DeadLetters>,
+    /// Where they are written.
+    blocking: Blocking,
     /// Whose records these are.
     stream: DeliveryStreamArn,
     /// Oldest first. Kept here, so that not even a panic over letters loses a record.
@@ -49,9 +52,14 @@ pub(super) struct Burials {
 }
 
 impl Burials {
-    pub fn new(dead_letters: Option<DeadLetters>, stream: DeliveryStreamArn) -> Self {
+    pub fn new(
+        dead_letters: Option<DeadLetters>,
+        blocking: Blocking,
+        stream: DeliveryStreamArn,
+    ) -> Self {
         Burials {
             dead_letters,
+            blocking,
             stream,
             waiting: VecDeque::new(),
             on_disk: 0,
@@ -109,8 +117,9 @@ impl Burials {
             return;
         }
         let letters = self.next_letters();
+        let blocking = self.blocking.clone();
         self.writing
-            .spawn_blocking(move || dead_letters.bury(&letters));
+            .spawn(async move { blocking.run(move || dead_letters.bury(&letters)).await });
     }
 
     /// The letters of the first records that wait, and `then` what is done with them.

@@ -1,9 +1,15 @@
-//! The rate limits of one stream, on governor: records, bytes and requests per second.
+//! The rate limits of one stream, on governor: records, bytes and requests per second. Time is the async
+//! runtime's, so that who stops its clock stops this.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::{Instant, sleep};
 
 use crate::batch::BATCH_MAX_RECORDS;
 use crate::parameters::RateLimits;
@@ -31,17 +37,33 @@ pub struct Pace {
     requests: Option<Arc<Limiter>>,
 }
 
+/// Tells how long it has been there.
+#[derive(Debug, Clone)]
+struct Since(Instant);
+
+impl Clock for Since {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 struct Limiter {
     /// Holds one second's worth at most.
-    limiter: DefaultDirectRateLimiter,
+    limiter: RateLimiter<NotKeyed, InMemoryState, Since, NoOpMiddleware<Duration>>,
+    /// What it goes by.
+    clock: Since,
     /// That second's worth.
     per_second: NonZeroU32,
 }
 
 impl Limiter {
     fn new(per_second: NonZeroU32) -> Arc<Self> {
+        let clock = Since(Instant::now());
         Arc::new(Limiter {
-            limiter: RateLimiter::direct(Quota::per_second(per_second)),
+            limiter: RateLimiter::direct_with_clock(Quota::per_second(per_second), clock.clone()),
+            clock,
             per_second,
         })
     }
@@ -55,8 +77,10 @@ impl Limiter {
                 .unwrap_or(u32::MAX)
                 .min(self.per_second.get());
             if let Some(part) = NonZeroU32::new(part) {
-                // Refused only for more than a second's worth, which a part never is.
-                let _ = self.limiter.until_n_ready(part).await;
+                // Refused for good only for more than a second's worth, which a part never is.
+                while let Ok(Err(not_yet)) = self.limiter.check_n(part) {
+                    sleep(not_yet.wait_time_from(self.clock.now())).await;
+                }
             }
             left -= part as usize;
         }

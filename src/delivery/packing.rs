@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use super::refill::blocking;
 use crate::aggregate::{Aggregation, BILLED_BYTES, Group, GroupLimits, Plan};
 use crate::batch::{self, BatchLimits};
+use crate::blocking::Blocking;
 use crate::destination::{CallError, Outcome, ServiceError};
 use crate::parameters::RateLimits;
 use crate::queue::{Id, Record};
@@ -169,11 +169,11 @@ pub(super) enum Cargo {
 }
 
 impl Cargo {
-    /// Compresses what is to be, on a thread that delays nobody.
+    /// Compresses what is to be, where it delays nobody.
     ///
     /// # Errors
     /// Where there is no memory for it at the moment.
-    pub async fn into_data(self) -> Result<Vec<Bytes>, CallError> {
+    pub async fn into_data(self, blocking: &Blocking) -> Result<Vec<Bytes>, CallError> {
         let (joining, groups) = match self {
             Cargo::Ready(data) => return Ok(data),
             Cargo::ToCompress(joining, groups) => (joining, groups),
@@ -186,7 +186,7 @@ impl Cargo {
         // Nobody closes it, so there is one sooner or later.
         let _permit = compressing.acquire().await;
         let pack = move || groups.iter().map(|group| aggregation.pack(group)).collect();
-        let packed: std::io::Result<Vec<Bytes>> = blocking(pack).await;
+        let packed: std::io::Result<Vec<Bytes>> = blocking.run(pack).await;
         packed.map_err(|error| CallError {
             retryable: true,
             error: ServiceError::new("CompressionFailed", error.to_string()),

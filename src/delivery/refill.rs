@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::packing::Packing;
 use crate::arn::DeliveryStreamArn;
 use crate::batch::{BATCH_MAX_BYTES, Batch};
+use crate::blocking::Blocking;
 use crate::queue::disk::{Load, Loaded, Place, Wanted};
 use crate::queue::{Id, Kept, Record, Stream, StreamQueue};
 
@@ -90,7 +91,7 @@ impl Refill {
     }
 
     /// Begins to read so many records, those that wait in memory included.
-    pub fn start(&mut self, stream: &Stream, records: usize, waiting: usize) {
+    pub fn start(&mut self, stream: &Stream, blocking: &Blocking, records: usize, waiting: usize) {
         let Some(disk) = stream.disk.clone() else {
             return;
         };
@@ -99,11 +100,11 @@ impl Refill {
             records: records.saturating_sub(waiting).max(1),
             bytes: BATCH_MAX_BYTES,
         };
-        let reads = disk.reads();
+        let (reads, blocking) = (disk.reads(), blocking.clone());
         self.loading = Some(tokio::spawn(async move {
             // Nobody closes it, so there is one sooner or later.
             let _permit = reads.acquire().await;
-            blocking(move || disk.load(&share, wanted)).await
+            blocking.run(move || disk.load(&share, wanted)).await
         }));
     }
 
@@ -162,19 +163,6 @@ impl Refill {
         if !std::mem::replace(&mut self.is_faulty, true) {
             tracing::error!(%stream, error, "records cannot be read from the queue on disk; trying again");
         }
-    }
-}
-
-/// Runs what may block where it delays nobody. Tests stop the clock, and it must not jump ahead when
-/// another thread is done, so there it runs among the tasks.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    if cfg!(test) {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        // Nobody cancels it, so it panicked: that is told to whoever waits for this task.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
 

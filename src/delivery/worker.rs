@@ -5,7 +5,6 @@ mod ending;
 mod settling;
 mod starting;
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use super::schedule::Schedule;
 use super::trouble::TroubleLog;
 use crate::aggregate::{Group, Plan};
 use crate::batch::BatchLimits;
+use crate::blocking::Blocking;
 use crate::dead_letters::DeadLetters;
 use crate::destination::{CallError, Destination, Outcome};
 use crate::ledger::{Ledger, OpenCall};
@@ -87,6 +87,8 @@ pub struct WorkerContext<D> {
     pub deadline: watch::Receiver<Deadline>,
     /// Where records go that failed; `None` where they are not kept.
     pub dead_letters: Option<DeadLetters>,
+    /// Where files are read and written, and records compressed.
+    pub blocking: Blocking,
     /// How delivery goes.
     pub settings: WorkerSettings,
 }
@@ -119,8 +121,8 @@ pub struct Worker<D> {
     statuses_due: Option<Instant>,
     /// Calls under way.
     calls: JoinSet<Result<Vec<Outcome>, CallError>>,
-    /// Their records: kept here, so that not even a panic inside a call loses them.
-    in_flight: HashMap<CallId, Flight>,
+    /// Their records, in the order in which they left: kept here, so that not even a panic inside a call loses them.
+    in_flight: Vec<Flight>,
     /// What waits for its letters to be on disk.
     burials: Burials,
     /// What the log says about the stream.
@@ -132,6 +134,8 @@ type Payment = Pin<Box<dyn Future<Output = Plan> + Send>>;
 
 /// A call under way.
 struct Flight {
+    /// The task that makes it.
+    id: CallId,
     /// Its records, in the order of the call.
     records: Vec<Record>,
     /// How they were joined into Firehose records, whose outcomes they share; `None` where each is one.
@@ -175,8 +179,12 @@ impl<D: Destination> Worker<D> {
             paid: None,
             statuses_due: None,
             calls: JoinSet::new(),
-            in_flight: HashMap::new(),
-            burials: Burials::new(context.dead_letters.clone(), stream.arn.clone()),
+            in_flight: Vec::new(),
+            burials: Burials::new(
+                context.dead_letters.clone(),
+                context.blocking.clone(),
+                stream.arn.clone(),
+            ),
             trouble: TroubleLog::default(),
             stream,
             context,
@@ -232,7 +240,22 @@ impl<D: Destination> Worker<D> {
     /// Waits for whatever may change what there is to do.
     async fn wait(&mut self, now: Instant, deadline: Deadline) {
         let next = self.next_instant(now, deadline);
+        // What calls wait for comes before the calls that end: these may be many, one after the other.
         tokio::select! {
+            biased;
+            Ok(()) = self.context.deadline.changed() => {}
+            Some(all) = self.burials.next(), if !self.burials.is_empty() => {
+                all.into_iter().for_each(|ended| self.conclude(ended));
+            }
+            loaded = self.refill.loaded(), if self.refill.is_loading() => {
+                if self.refill.settle(&self.stream, loaded) {
+                    self.context.room.notify_one();
+                }
+            }
+            plan = paid(&mut self.paying), if self.paying.is_some() => {
+                self.paying = None;
+                self.paid = Some(plan);
+            }
             Some(ended) = self.calls.join_next_with_id(), if !self.calls.is_empty() => {
                 self.settle(ended);
                 // Whatever else has ended by now is settled in the same round.
@@ -240,21 +263,8 @@ impl<D: Destination> Worker<D> {
                     self.settle(ended);
                 }
             }
-            Some(all) = self.burials.next(), if !self.burials.is_empty() => {
-                all.into_iter().for_each(|ended| self.conclude(ended));
-            }
-            plan = paid(&mut self.paying), if self.paying.is_some() => {
-                self.paying = None;
-                self.paid = Some(plan);
-            }
-            loaded = self.refill.loaded(), if self.refill.is_loading() => {
-                if self.refill.settle(&self.stream, loaded) {
-                    self.context.room.notify_one();
-                }
-            }
             () = self.stream.wake.notified() => {}
             () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
-            Ok(()) = self.context.deadline.changed() => {}
         }
     }
 
@@ -302,7 +312,7 @@ impl<D> Drop for Worker<D> {
         if self.stream.disk.is_none() {
             return;
         }
-        for (_, flight) in self.in_flight.drain() {
+        for flight in self.in_flight.drain(..) {
             refill::unload(&self.stream, &flight.records);
         }
         for ended in self.burials.give_up() {

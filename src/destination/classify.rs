@@ -25,9 +25,31 @@ pub(super) fn is_retryable(code: &str) -> bool {
     !NOT_RETRYABLE.contains(&code)
 }
 
+/// Codes of a service that does not take the credentials of a call: they have ended, or were withdrawn or changed.
+/// Others may be there by now.
+const CREDENTIALS_REFUSED: [&str; 6] = [
+    "ExpiredTokenException",
+    "ExpiredToken",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+];
+
+/// Whether other credentials may help a call that failed with this code.
+pub(super) fn are_credentials_refused(code: &str) -> bool {
+    CREDENTIALS_REFUSED.contains(&code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_credentials_may_mend_is_no_fault_of_the_record() {
+        assert!(CREDENTIALS_REFUSED.into_iter().all(is_retryable));
+        assert!(!are_credentials_refused("AccessDeniedException"));
+    }
 
     #[test]
     fn both_sides() {

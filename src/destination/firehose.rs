@@ -7,6 +7,7 @@ mod body;
 mod carrier;
 mod credentials;
 mod failure;
+mod guard;
 mod probe;
 
 use std::collections::HashMap;
@@ -14,27 +15,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_firehose::Client;
-use aws_sdk_firehose::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_firehose::config::Credentials;
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
 use aws_smithy_http_client::Builder as HttpClient;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use answer::outcomes;
 pub use body::request_body;
 use carrier::Carrier;
-use credentials::{Expiry, Noting};
-use failure::{call_error, no_credentials};
+use credentials::{Keeper, Source};
+use failure::call_error;
+use guard::Guard;
 pub use probe::{FoundCredentials, Greeting};
 
+use super::classify::are_credentials_refused;
 use super::{CallError, Destination, Outcome, ServiceError};
 use crate::arn::DeliveryStreamArn;
 use crate::batch;
+use crate::parameters::IdentityParameters;
 
 /// Most regions whose clients are kept. There are about as many in the largest partition.
 const REGIONS_MAX: usize = 40;
@@ -52,8 +58,9 @@ pub struct FirehoseSettings {
     /// The region to ask for credentials in, where a service gives them; each stream's calls go to
     /// the region of its ARN.
     pub region: String,
-    /// A stand-in to talk to, with made-up credentials; `None` for the SDK's own chain of
-    /// environment, profile, container and instance.
+    /// Who the device is: where credentials come from, if not from where every SDK looks.
+    pub identity: IdentityParameters,
+    /// A stand-in to talk to, with made-up credentials; `None` for the service itself.
     pub stand_in: Option<String>,
 }
 
@@ -64,6 +71,7 @@ impl Default for FirehoseSettings {
             call_timeout: Duration::from_secs(20),
             slowest_link: 16 * 1024,
             region: "us-east-1".to_owned(),
+            identity: IdentityParameters::default(),
             stand_in: None,
         }
     }
@@ -87,10 +95,14 @@ pub struct Firehose {
 struct Inner {
     /// Credentials, HTTP client and endpoints, the same for every region.
     sdk: SdkConfig,
-    /// When the credentials end that were used last.
-    expiry: Expiry,
+    /// Has the credentials of `sdk`; `None` where they are made up.
+    keeper: Option<Keeper>,
+    /// Where they come from, where that is known beforehand.
+    source: Option<String>,
     /// One client per region, made on first use: the region comes from a stream's ARN.
     clients: Mutex<HashMap<String, Client>>,
+    /// Watches every call.
+    guard: Guard,
     /// Timeouts.
     settings: FirehoseSettings,
     /// Bytes of all calls under way: they share the link.
@@ -99,7 +111,7 @@ struct Inner {
 
 impl Firehose {
     /// Reads the SDK's configuration: the `AWS_*` variables, profiles, endpoints. Credentials are
-    /// looked for at the first call, not here.
+    /// looked for at the first call, not here, and from then on they are renewed.
     ///
     /// Retries of the SDK are off: it repeats whole calls from a token bucket that an outage
     /// empties, while delivery repeats exactly what failed, at its own pace.
@@ -124,13 +136,28 @@ impl Firehose {
                 // on this machine.
                 .http_client(HttpClient::new().build_http())
                 .credentials_provider(made_up_credentials());
+        } else {
+            // They are put in below, and kept there.
+            loader = loader
+                .no_credentials()
+                .identity_cache(IdentityCache::no_cache());
         }
-        let (sdk, expiry) = noting_expiry(loader.load().await);
+        let mut sdk = loader.load().await;
+        let (mut keeper, mut source) = (None, None);
+        if settings.stand_in.is_none() {
+            let Source { provider, name } = credentials::source(&settings.identity, &sdk).await;
+            let kept = Keeper::new(provider);
+            let builder = sdk.into_builder().credentials_provider(kept.provider());
+            sdk = builder.build();
+            (keeper, source) = (Some(kept), name);
+        }
         Firehose {
             inner: Arc::new(Inner {
                 sdk,
-                expiry,
+                keeper,
+                source,
                 clients: Mutex::new(HashMap::new()),
+                guard: Guard::default(),
                 settings,
                 under_way_bytes: AtomicUsize::new(0),
             }),
@@ -142,11 +169,10 @@ impl Firehose {
     /// # Errors
     /// What a call would fail with for want of credentials.
     pub async fn check_credentials(&self) -> Result<(), ServiceError> {
-        let Some(provider) = self.inner.sdk.credentials_provider() else {
-            return Ok(());
-        };
-        let found = provider.provide_credentials().await;
-        found.map(drop).map_err(|error| no_credentials(&error))
+        match &self.inner.keeper {
+            Some(keeper) => keeper.credentials().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     fn client(&self, region: &str) -> Client {
@@ -164,6 +190,7 @@ impl Firehose {
         }
         let config = aws_sdk_firehose::config::Builder::from(&self.inner.sdk)
             .region(Region::new(region.to_owned()))
+            .interceptor(self.inner.guard.clone())
             .build();
         let client = Client::from_conf(config);
         clients.insert(region.to_owned(), client.clone());
@@ -178,7 +205,8 @@ impl Firehose {
     ) -> Result<T, CallError> {
         let (_counted, all_bytes) = UnderWay::start(&self.inner.under_way_bytes, body_bytes);
         let limit = self.inner.settings.timeout_of(all_bytes);
-        tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
+        let began = Instant::now();
+        let answer = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
             Err(CallError {
                 retryable: true,
                 error: ServiceError::new(
@@ -186,23 +214,14 @@ impl Firehose {
                     format!("no answer within {:.1} s", limit.as_secs_f64()),
                 ),
             })
-        })
+        });
+        if let (Err(refused), Some(keeper)) = (&answer, &self.inner.keeper)
+            && are_credentials_refused(&refused.error.code)
+        {
+            keeper.refused(began);
+        }
+        answer
     }
-}
-
-/// The same configuration, whose credentials' end can be asked for.
-fn noting_expiry(sdk: SdkConfig) -> (SdkConfig, Expiry) {
-    let expiry = Expiry::default();
-    let Some(provider) = sdk.credentials_provider() else {
-        return (sdk, expiry);
-    };
-    let noting = Noting {
-        provider,
-        expiry: expiry.clone(),
-    };
-    let provider = SharedCredentialsProvider::new(noting);
-    let sdk = sdk.into_builder().credentials_provider(provider).build();
-    (sdk, expiry)
 }
 
 /// Credentials of a stand-in that does not check them.
@@ -245,7 +264,7 @@ impl Destination for Firehose {
         let count = records.len();
         let body = request_body(stream.stream_name(), records);
         let body_bytes = body.len();
-        let carrier = Carrier::new(body);
+        let carrier = Carrier::new(body, count);
         let call = self
             .client(stream.region())
             .put_record_batch()
@@ -255,8 +274,10 @@ impl Destination for Firehose {
             .customize()
             .interceptor(carrier.clone())
             .send();
-        self.bounded(body_bytes, async { call.await.map_err(call_error) })
-            .await?;
+        self.bounded(body_bytes, async {
+            call.await.map_err(|error| call_error(&error))
+        })
+        .await?;
         outcomes(carrier.into_answer(), count).map_err(|error| CallError {
             retryable: true,
             error: ServiceError::new("UnreadableResponse", error.to_string()),
@@ -264,7 +285,7 @@ impl Destination for Firehose {
     }
 
     fn credentials_expire(&self) -> Option<SystemTime> {
-        self.inner.expiry.get()
+        self.inner.keeper.as_ref().and_then(Keeper::expire)
     }
 
     async fn put_record(
@@ -280,7 +301,9 @@ impl Destination for Firehose {
             .record(record(data)?)
             .send();
         let output = self
-            .bounded(body_bytes, async { call.await.map_err(call_error) })
+            .bounded(body_bytes, async {
+                call.await.map_err(|error| call_error(&error))
+            })
             .await?;
         Ok(single_outcome(output.record_id))
     }

@@ -3,6 +3,7 @@
 //! It works on what one read brought: the requests are decoded first, then each stream concerned
 //! is locked once, and the rejections go out together. It does no I/O and has no clock.
 
+mod acceptance;
 mod admit;
 mod keep;
 mod parking;
@@ -18,7 +19,6 @@ use std::sync::{Arc, MutexGuard};
 
 use tokio::time::Instant;
 
-use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::code::{Code, DROPPED_MESSAGE};
 use crate::delimiter::Delimiter;
 use crate::envelope::Envelope;
@@ -29,6 +29,7 @@ use crate::queue::disk::{DiskQueue, Ticket};
 use crate::queue::{Id, MemoryBudget, OpenStreams, Refusal, Share, Stream, StreamQueue};
 use crate::request::{Decoder, Rejection, Request};
 use crate::status::{Publisher, Verdict};
+pub use acceptance::Acceptance;
 use parking::{Parked, Parking};
 use staging::Staged;
 use streams::{SlotIndex, Streams};
@@ -37,10 +38,8 @@ pub use too_large::TooLarge;
 /// What intake goes by.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// Where records go whose request names no stream.
-    pub default_stream: DeliveryStreamArn,
-    /// Which ARNs are accepted.
-    pub partitions: Partitions,
+    /// Which streams requests may name, and where records go that name none.
+    pub acceptance: Acceptance,
     /// Records per stream, waiting and in flight.
     pub queue_size: usize,
     /// What happens to a record that finds its queue full.
@@ -101,8 +100,7 @@ impl Intake {
         now: Instant,
     ) -> Self {
         let streams = Streams::new(
-            settings.default_stream.clone(),
-            settings.partitions,
+            settings.acceptance.clone(),
             settings.queue_size,
             budget.clone(),
             disk.clone(),

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::acceptance::{Acceptance, not_allowed};
 use super::staging::Staging;
-use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::arn::DeliveryStreamArn;
 use crate::code::Code;
 use crate::queue::disk::DiskQueue;
 use crate::queue::{MemoryBudget, OpenStreams, Stream};
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     pub parked: usize,
     /// Whether memory had no place for one of them.
     pub parked_uncharged: bool,
+    /// Whether requests may name it: it may be here for records of an earlier configuration only.
+    is_allowed: bool,
     /// When a request last named it.
     last_used: Instant,
 }
@@ -62,8 +65,8 @@ pub(super) struct Streams {
     slots: Vec<Option<Slot>>,
     /// By ARN, as requests name them.
     by_arn: HashMap<DeliveryStreamArn, SlotIndex>,
-    /// Which ARNs are accepted.
-    partitions: Partitions,
+    /// Which streams requests may name.
+    pub acceptance: Acceptance,
     /// Records per stream.
     queue_size: usize,
     /// Of which each stream gets a share.
@@ -78,8 +81,7 @@ pub(super) struct Streams {
 
 impl Streams {
     pub fn new(
-        default: DeliveryStreamArn,
-        partitions: Partitions,
+        acceptance: Acceptance,
         queue_size: usize,
         budget: MemoryBudget,
         disk: Option<DiskQueue>,
@@ -89,14 +91,14 @@ impl Streams {
         let mut streams = Streams {
             slots: Vec::new(),
             by_arn: HashMap::new(),
-            partitions,
+            acceptance,
             queue_size,
             budget,
             disk,
             opened: Vec::new(),
             all: OpenStreams::default(),
         };
-        streams.open(default, now);
+        streams.open(streams.acceptance.default_stream.clone(), now);
         // However many they are: their records are here already.
         for arn in with_records.into_iter().flatten() {
             if !streams.by_arn.contains_key(arn.as_str()) {
@@ -109,7 +111,7 @@ impl Streams {
     /// The stream that a request names, opened where it is new.
     ///
     /// # Errors
-    /// Our code and what is wrong: no valid ARN, or too many streams in use.
+    /// Our code and what is wrong: no valid ARN, one that is not allowed, or too many streams in use.
     pub fn find_or_open(
         &mut self,
         arn: Option<&str>,
@@ -117,11 +119,17 @@ impl Streams {
     ) -> Result<SlotIndex, (Code, String)> {
         let Some(arn) = arn else { return Ok(DEFAULT) };
         if let Some(&index) = self.by_arn.get(arn) {
-            self.get_mut(index).last_used = now;
+            let slot = self.get_mut(index);
+            if !slot.is_allowed {
+                return Err((
+                    Code::DeliveryStreamNotAllowed,
+                    not_allowed(&slot.stream.arn),
+                ));
+            }
+            slot.last_used = now;
             return Ok(index);
         }
-        let arn = DeliveryStreamArn::parse(arn, &self.partitions)
-            .map_err(|error| (Code::InvalidDeliveryStreamArn, error.to_string()))?;
+        let arn = self.acceptance.accept(arn)?;
         if self.by_arn.len() >= STREAMS_MAX && !self.forget_longest_idle() {
             return Err((
                 Code::TooManyStreams,
@@ -178,7 +186,14 @@ impl Streams {
     }
 
     fn open(&mut self, arn: DeliveryStreamArn, now: Instant) -> SlotIndex {
-        let share = self.budget.share();
+        let is_default = arn == self.acceptance.default_stream;
+        let share = match is_default {
+            true => self.budget.favoured_share(),
+            false => self.budget.share(),
+        };
+        if let Some(disk) = self.disk.as_ref().filter(|_| is_default) {
+            disk.keep_room_for(&arn);
+        }
         let stream = Arc::new(match &self.disk {
             Some(disk) => Stream::on_disk(arn.clone(), disk.stream(&arn), share),
             None => Stream::new(arn.clone(), self.queue_size, share),
@@ -190,6 +205,7 @@ impl Streams {
             staging: Staging::default(),
             parked: 0,
             parked_uncharged: false,
+            is_allowed: self.acceptance.allows(&arn),
             last_used: now,
         };
         let index = match self.slots.iter().position(Option::is_none) {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::parking::{PARKED_MAX, UNCHARGED_MAX_BYTES};
 use super::streams::STREAMS_MAX;
 use super::*;
+use crate::arn::{AllowedStreams, DeliveryStreamArn, Partitions};
 use crate::memory::{LEFT_TO_RECORDS_BYTES, MemoryPlan};
 use crate::request::{RECORD_MAX_BYTES, Topics};
 use crate::status::{PublisherSettings, Shape};
@@ -46,8 +47,11 @@ impl Bench {
         let statuses = Publisher::new(settings, budget.share());
         let now = Instant::now();
         let mut settings = IntakeSettings {
-            default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),
-            partitions,
+            acceptance: Acceptance {
+                default_stream: DeliveryStreamArn::parse(DEFAULT, &partitions).unwrap(),
+                partitions,
+                allowed: None,
+            },
             queue_size: QUEUE_SIZE,
             when_full,
             full_batch_records: 500,
@@ -59,7 +63,7 @@ impl Bench {
         set(&mut settings);
         let ledger = Ledger::default();
         let mut intake = Intake::new(
-            Decoder::new(Topics::new("kinesisfirehose"), 120_000),
+            Decoder::new(Topics::new("kinesisfirehose")),
             settings,
             budget.clone(),
             None,
@@ -376,6 +380,43 @@ fn streams_are_bounded_and_idle_ones_make_room() {
     bench.request(&arn(900), "now");
     assert_eq!(bench.statuses(), pairs(&[]));
     assert!(opened[4].is_forgotten() && !opened[5].is_forgotten());
+}
+
+#[test]
+fn streams_that_are_not_allowed_are_not_sent_to() {
+    let mut bench = Bench::with(WhenFull::Reject, 1 << 24, |settings| {
+        let list = format!("{},{}", arn(1), arn(2).replace('2', "2*"));
+        let partitions = settings.acceptance.partitions;
+        settings.acceptance.allowed = AllowedStreams::parse(&list, &partitions).ok();
+        settings.keeps_too_large = true;
+    });
+    for stream in [&*arn(1), &arn(2), &arn(27), DEFAULT] {
+        bench.request(stream, "allowed");
+    }
+    assert_eq!(bench.statuses(), pairs(&[]));
+    let opened = bench.intake.opened_streams();
+    let opened: Vec<_> = opened.iter().map(|stream| stream.arn.as_str()).collect();
+    assert_eq!(opened, [arn(1), arn(2), arn(27)]);
+    bench.request(&arn(3), "not allowed");
+    bench.request("arn:aws:nonsense", "no stream");
+    let refused = [
+        ("not allowed", "DeliveryStreamNotAllowed"),
+        ("no stream", "InvalidDeliveryStreamArn"),
+    ];
+    assert_eq!(bench.statuses(), pairs(&refused));
+    assert!(bench.intake.opened_streams().is_empty());
+    // Nor is it kept among the dead letters for a stream that is not allowed.
+    let too_large = |stream: &str| {
+        let data = "x".repeat(RECORD_MAX_BYTES + 1);
+        let request =
+            format!(r#"{{"request":{{"data":"{data}","delivery_stream_arn":"{stream}"}}}}"#);
+        vec![("kinesisfirehose/message".to_owned(), request.into_bytes())]
+    };
+    bench.receive(too_large(&arn(3)));
+    assert_eq!(bench.statuses(), pairs(&[("", "RecordTooLarge")]));
+    bench.receive(too_large(&arn(1)));
+    assert_eq!(bench.statuses(), pairs(&[]));
+    assert!(bench.intake.next_too_large().is_some());
 }
 
 #[test]

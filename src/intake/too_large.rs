@@ -53,9 +53,9 @@ impl Intake {
     ) -> bool {
         let keeps = self.settings.keeps_too_large && rejection.code == Code::RecordTooLarge;
         let stream = match &rejection.stream {
-            None => Some(self.settings.default_stream.clone()),
-            // One that names no stream goes nowhere, and not to the dead letters either.
-            Some(arn) => DeliveryStreamArn::parse(arn, &self.settings.partitions).ok(),
+            None => Some(self.streams.acceptance.default_stream.clone()),
+            // One that names no stream, or none that it may, goes nowhere, and not to the dead letters either.
+            Some(arn) => self.streams.acceptance.accept(arn).ok(),
         };
         match stream.filter(|_| keeps) {
             Some(stream) => {

@@ -1,6 +1,6 @@
 //! The embedded Firehose endpoint: `PutRecord` and `PutRecordBatch` over plain HTTP/1.1 on
 //! loopback, with the documented limits enforced and faults on command. It never checks a
-//! signature, only that there is one. What it accepts goes to the journal, and to a folder if one
+//! signature, only that there is one, and of what date. What it accepts goes to the journal, and to a folder if one
 //! is given; the faults decide what the client hears about it.
 
 use std::collections::{BTreeMap, HashSet};

@@ -128,7 +128,8 @@ impl FaultKnobs {
         settings.progress.remove(stream);
     }
 
-    /// Puts the clock of the endpoint ahead by so many seconds, or behind: what its answers are dated.
+    /// Puts the clock of the endpoint ahead by so many seconds, or behind: what its answers are dated, and
+    /// which dates of signatures it refuses.
     pub fn set_clock_ahead(&self, seconds: i64) {
         locked(&self.0).clock_ahead_seconds = seconds;
     }

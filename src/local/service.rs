@@ -20,12 +20,15 @@ use super::journal::{Commit, Journal};
 use super::protocol::{self, Call, MAX_REQUEST_BYTES, Operation, RecordAnswer, RecordIds, Refusal};
 use super::storage::Storage;
 use super::{LocalError, random_id};
-use crate::utc::http_date;
+use crate::utc::{Utc, http_date};
 
 /// How much of a request is read, in bytes. Twice the limit, so that a request over it is still
 /// read, counted under its stream, and refused the way the service refuses it; beyond this the
 /// connection is closed after the answer.
 const MAX_READ_BYTES: usize = 2 * MAX_REQUEST_BYTES;
+
+/// How far the date of a signature may be off (Signature Version 4: five minutes).
+const SIGNATURE_DATE_OFF: Duration = Duration::from_secs(5 * 60);
 
 /// The account in messages that name one.
 const ACCOUNT: &str = "123456789012";
@@ -127,6 +130,7 @@ impl Service {
     async fn call(self: &Arc<Self>, request: Request<Incoming>) -> Result<Reply, Interrupt> {
         let operation = route(&request)?;
         require_authorization(&request)?;
+        require_date(&request, self.now())?;
         let security_token = security_token(&request);
         let call = Call::parse(operation, &read(request).await?)?;
         self.journal.note_call(&call);
@@ -251,13 +255,9 @@ impl Service {
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-amz-json-1.1"),
         );
-        let ahead = self.faults.clock_ahead();
-        if ahead != 0 {
+        if self.faults.clock_ahead() != 0 {
             // Otherwise the HTTP library dates the answer.
-            let moved = Duration::from_secs(ahead.unsigned_abs());
-            let now = SystemTime::now();
-            let now = if ahead > 0 { now + moved } else { now - moved };
-            if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
+            if let Ok(date) = HeaderValue::from_str(&http_date(self.now())) {
                 headers.insert(DATE, date);
             }
         }
@@ -268,6 +268,13 @@ impl Service {
             );
         }
         response
+    }
+
+    /// What the endpoint's clock shows.
+    fn now(&self) -> SystemTime {
+        let (now, ahead) = (SystemTime::now(), self.faults.clock_ahead());
+        let moved = Duration::from_secs(ahead.unsigned_abs());
+        if ahead < 0 { now - moved } else { now + moved }
     }
 
     fn require_stream(&self, stream: &str) -> Result<(), Refusal> {
@@ -303,6 +310,45 @@ fn require_authorization(request: &Request<Incoming>) -> Result<(), Refusal> {
         "MissingAuthenticationTokenException",
         "Missing Authentication Token",
     ))
+}
+
+/// Of the signature its date is checked, against the endpoint's clock.
+fn require_date(request: &Request<Incoming>, now: SystemTime) -> Result<(), Refusal> {
+    let date = request.headers().get("x-amz-date");
+    let Some(date) = date.and_then(|date| date.to_str().ok()) else {
+        return Ok(());
+    };
+    // They have the same length, so they sort as text.
+    let (now_text, off) = (signature_date(now), SIGNATURE_DATE_OFF);
+    let (earliest, latest) = (signature_date(now - off), signature_date(now + off));
+    let message = if date < earliest.as_str() {
+        format!("Signature expired: {date} is now earlier than {earliest} ({now_text} - 5 min.)")
+    } else if date > latest.as_str() {
+        format!(
+            "Signature not yet current: {date} is still later than {latest} ({now_text} + 5 min.)"
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(
+        StatusCode::FORBIDDEN,
+        "InvalidSignatureException",
+        message,
+    ))
+}
+
+/// A moment as signatures have it.
+fn signature_date(time: SystemTime) -> String {
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = Utc::from(time);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 /// The session token that the call came with; empty where it came without.

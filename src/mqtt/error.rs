@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use super::settings::Protocol;
-use super::tls::TlsError;
+use super::tls_fault::{TlsFault, in_words};
+use crate::tls::{TlsError, rustls_error};
 
 /// How long it may take until the broker has accepted the connection.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,7 +17,7 @@ pub enum ConnectError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// There is no TLS with whoever answers: another certificate than expected, or no TLS at all.
-    #[error("the TLS handshake fails: {0}")]
+    #[error("the TLS handshake fails: {}", in_words(.0))]
     Tls(io::Error),
     /// The host name cannot stand in a certificate.
     #[error("{0:?} is no host name that a certificate can have")]
@@ -72,14 +73,18 @@ pub enum ConnectError {
 impl ConnectError {
     /// Whether it takes a person to change this: then trying often helps nobody.
     pub(super) fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
+        match self {
             ConnectError::Refused(_)
-                | ConnectError::ServerName(_)
-                | ConnectError::UnsupportedVersion(_)
-                | ConnectError::TakenOver
-                | ConnectError::TlsFiles(_)
-                | ConnectError::SubscriptionRefused { .. }
-        )
+            | ConnectError::ServerName(_)
+            | ConnectError::UnsupportedVersion(_)
+            | ConnectError::TakenOver
+            | ConnectError::TlsFiles(_)
+            | ConnectError::SubscriptionRefused { .. } => true,
+            // A connection that breaks in a handshake is no judgement; one that TLS ends is.
+            ConnectError::Tls(error) => rustls_error(error).is_some(),
+            // Some brokers judge our certificate when the handshake is done on our side.
+            ConnectError::Io(_) => TlsFault::of(self).is_some(),
+            _ => false,
+        }
     }
 }

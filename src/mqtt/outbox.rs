@@ -12,8 +12,8 @@ const WINDOW: usize = 64;
 /// Most bytes under way to the broker; one message may exceed it alone.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// The highest packet id for publishes; the one above is the subscription's.
-const LAST_PACKET_ID: u16 = u16::MAX - 1;
+/// The highest packet id for publishes; the two above are those of SUBSCRIBE and UNSUBSCRIBE.
+const LAST_PACKET_ID: u16 = u16::MAX - 2;
 
 /// A message under way.
 #[derive(Debug, Clone)]

@@ -10,9 +10,8 @@ use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
-use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
-use super::connect::{Connection, Io, connect, secure};
+use super::connect::{Connection, Io, Network, connect, secure};
 use super::error::ConnectError;
 use super::frame::{Frame, Framer};
 use super::settings::{Protocol, ProtocolChoice, SessionSettings};
@@ -38,21 +37,6 @@ pub enum Unreachable {
     Tls(ConnectError),
 }
 
-/// What is wrong with a certificate, where that is why there is no TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CertificateFault {
-    /// The broker's is signed by none of the authorities that are trusted.
-    UnknownAuthority,
-    /// The broker's is for another host name.
-    OtherName,
-    /// The broker's time is over.
-    Expired,
-    /// The broker's time has not come yet.
-    NotYetValid,
-    /// The broker wants one of ours, or another one.
-    Ours,
-}
-
 /// Finds the broker, connects, makes TLS where it is asked for, and hangs up. The addresses that its name
 /// leads to.
 ///
@@ -66,40 +50,6 @@ pub async fn reach(settings: &SessionSettings) -> Result<Vec<SocketAddr>, Unreac
         .map_err(Unreachable::Tcp)?;
     secure(settings, tcp).await.map_err(Unreachable::Tls)?;
     Ok(addresses)
-}
-
-/// What an error of a connection says about a certificate.
-pub fn certificate_fault(error: &ConnectError) -> Option<CertificateFault> {
-    let (ConnectError::Tls(error) | ConnectError::Io(error)) = error else {
-        return None;
-    };
-    let error = error.get_ref()?.downcast_ref::<RustlsError>()?;
-    match error {
-        RustlsError::InvalidCertificate(fault) => match fault {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                Some(CertificateFault::UnknownAuthority)
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Some(CertificateFault::OtherName)
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                Some(CertificateFault::Expired)
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                Some(CertificateFault::NotYetValid)
-            }
-            _ => None,
-        },
-        // The broker says it only once our side of the handshake is done.
-        RustlsError::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::UnknownCA
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateExpired,
-        ) => Some(CertificateFault::Ours),
-        _ => None,
-    }
 }
 
 /// A connection that the broker accepted.
@@ -128,15 +78,16 @@ impl Visit {
     /// As for a session.
     pub async fn begin(settings: &SessionSettings) -> Result<Self, ConnectError> {
         let shared = Arc::new(settings.clone());
+        let connect = |protocol| connect(Arc::new(Network), Arc::clone(&shared), protocol);
         let connection = match settings.protocol {
-            ProtocolChoice::Only(protocol) => connect(shared, protocol).await?,
-            ProtocolChoice::Auto => match connect(Arc::clone(&shared), Protocol::V5).await {
+            ProtocolChoice::Only(protocol) => connect(protocol).await?,
+            ProtocolChoice::Auto => match connect(Protocol::V5).await {
                 // Some brokers of 3.1.1 just close.
                 Err(
                     ConnectError::UnsupportedVersion(_)
                     | ConnectError::ClosedUnanswered
                     | ConnectError::Protocol(_),
-                ) => connect(shared, Protocol::V311).await?,
+                ) => connect(Protocol::V311).await?,
                 connected => connected?,
             },
         };

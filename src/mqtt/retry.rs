@@ -149,6 +149,27 @@ mod tests {
         assert_eq!(found[11], 30_000);
     }
 
+    /// Each attempt costs a handshake, and that the data of a metered link. A connection that just breaks is no verdict.
+    #[test]
+    fn what_tls_refuses_is_tried_ever_more_slowly_and_what_breaks_in_it_is_not() {
+        use std::io::{Error, ErrorKind};
+        use tokio_rustls::rustls::{AlertDescription, Error as RustlsError};
+        let refused = || {
+            let alert = RustlsError::AlertReceived(AlertDescription::CertificateExpired);
+            Error::new(ErrorKind::InvalidData, alert)
+        };
+        let broken = || Error::from(ErrorKind::UnexpectedEof);
+        for (error, longest) in [
+            (ConnectError::Tls(refused()), 30_000),
+            (ConnectError::Io(refused()), 30_000),
+            (ConnectError::Tls(broken()), 1000),
+            (ConnectError::Io(broken()), 1000),
+        ] {
+            let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+            assert_eq!(waits(&mut retry, &error, 12)[11], longest, "{error:?}");
+        }
+    }
+
     #[test]
     fn a_steady_connection_begins_anew_and_brief_ones_do_not() {
         let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));

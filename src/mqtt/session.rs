@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::{AckQueue, AckToken};
-use super::connect::{Connection, connect};
+use super::connect::{Connection, Dial, Network, connect};
 use super::error::ConnectError;
 use super::frame::{Frame, Message};
 use super::link::{Parting, Up};
@@ -18,6 +18,7 @@ use super::outbox::Outbox;
 use super::refusals::Refusals;
 use super::retry::{Retry, STEADY};
 use super::settings::{Protocol, SessionSettings, host_and_port};
+use super::tls_fault::advice;
 use super::view::SessionView;
 use super::wire::{self, Packet};
 use crate::utc::whole_ms;
@@ -25,8 +26,9 @@ use crate::utc::whole_ms;
 #[cfg(test)]
 mod tests;
 
-/// The packet id of subscriptions; publishes use the ones below.
+/// The packet ids of subscriptions and of their end; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
+const UNSUBSCRIBE_PACKET_ID: u16 = u16::MAX - 1;
 
 /// Most reasons of having no connection that are logged until there is one. Some come from outside.
 const REASONS_MAX: usize = 16;
@@ -52,6 +54,8 @@ pub enum Event {
 pub struct Session {
     /// As configured.
     settings: Arc<SessionSettings>,
+    /// How connections are opened.
+    dial: Arc<dyn Dial>,
     /// The present connection, or the way to the next.
     link: Link,
     /// What is owed to the broker.
@@ -93,9 +97,15 @@ enum Link {
 impl Session {
     /// A session that connects when it is first polled.
     pub fn new(settings: SessionSettings) -> Self {
+        Self::over(Arc::new(Network), settings)
+    }
+
+    /// The same over another network.
+    pub fn over(dial: Arc<dyn Dial>, settings: SessionSettings) -> Self {
         Session {
             retry: Retry::new(settings.protocol),
             settings: Arc::new(settings),
+            dial,
             link: Link::Down(Instant::now()),
             acks: AckQueue::default(),
             acks_held: false,
@@ -125,7 +135,8 @@ impl Session {
             match &mut self.link {
                 Link::Down(until) => {
                     sleep_until(*until).await;
-                    let attempt = connect(Arc::clone(&self.settings), self.retry.protocol());
+                    let dial = Arc::clone(&self.dial);
+                    let attempt = connect(dial, Arc::clone(&self.settings), self.retry.protocol());
                     self.link = Link::Connecting(Box::pin(attempt));
                 }
                 Link::Connecting(attempt) => match attempt.await {
@@ -261,12 +272,7 @@ impl Session {
         let subscribe = !self.settings.filters.is_empty();
         let written = if subscribe {
             up.subscribing();
-            wire::write_subscribe(
-                up.protocol,
-                &self.settings.filters,
-                SUBSCRIBE_PACKET_ID,
-                up.out.small(),
-            )
+            self.write_subscriptions(&mut up)
         } else {
             Ok(())
         };
@@ -287,6 +293,22 @@ impl Session {
         if let Err(error) = self.cut() {
             self.failed(&error);
         }
+    }
+
+    /// Subscribes, and only then ends what an earlier configuration subscribed to: for a moment a message may come
+    /// by both ways, and none comes by neither.
+    fn write_subscriptions(&self, up: &mut Up) -> Result<(), wire::WriteError> {
+        let SessionSettings {
+            filters,
+            former_filters,
+            ..
+        } = &*self.settings;
+        let (protocol, out) = (up.protocol, up.out.small());
+        wire::write_subscribe(protocol, filters, SUBSCRIBE_PACKET_ID, out)?;
+        if up.resumed && !former_filters.is_empty() {
+            wire::write_unsubscribe(protocol, former_filters, UNSUBSCRIBE_PACKET_ID, out)?;
+        }
+        Ok(())
     }
 
     /// The session is up and subscribed: what was under way is sent again.
@@ -344,6 +366,7 @@ impl Session {
             tracing::warn!(
                 broker = %host_and_port(&self.settings.host, self.settings.port),
                 %reason,
+                advice = advice(error, &self.settings),
                 retry_in_ms = whole_ms(wait),
                 "no connection to the MQTT broker; trying again until there is one"
             );

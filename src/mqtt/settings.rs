@@ -1,6 +1,6 @@
 //! How to reach the broker, and what to ask of it.
 
-use super::tls::TlsFiles;
+use crate::tls::TlsFiles;
 
 /// Which version of MQTT a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +75,8 @@ pub struct SessionSettings {
     pub clean: bool,
     /// What to subscribe to, at QoS 1.
     pub filters: Vec<String>,
+    /// Subscriptions to end that a session may have which the broker kept: those of an earlier configuration.
+    pub former_filters: Vec<String>,
     /// What the broker publishes when the connection breaks.
     pub will: Option<Will>,
     /// Messages the broker may have under way to us un-acknowledged (MQTT 5 only; 3.1.1 brokers

@@ -208,6 +208,33 @@ pub(super) fn write_subscribe(
     Ok(())
 }
 
+/// Ends subscriptions.
+pub(super) fn write_unsubscribe(
+    protocol: Protocol,
+    filters: &[String],
+    packet_id: u16,
+    out: &mut BytesMut,
+) -> Result<(), WriteError> {
+    match protocol {
+        Protocol::V311 => {
+            let unsubscribe = v4::Unsubscribe {
+                pkid: packet_id,
+                topics: filters.to_vec(),
+            };
+            unsubscribe.write(out)?;
+        }
+        Protocol::V5 => {
+            let unsubscribe = v5::Unsubscribe {
+                pkid: packet_id,
+                filters: filters.to_vec(),
+                properties: None,
+            };
+            unsubscribe.write(out)?;
+        }
+    }
+    Ok(())
+}
+
 /// All of a PUBLISH but its payload of `payload_bytes`, which goes behind it: at QoS 1, or at QoS 0 where
 /// the packet id is 0. By hand, since the codec would copy the payload.
 pub(super) fn write_publish_head(

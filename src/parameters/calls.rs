@@ -8,7 +8,7 @@ use clap::{Arg, ArgMatches};
 use super::read::{Noted, Reader};
 use super::{ConnectorVersion, Faults, table};
 use super::{connector_version, from_sources, number, with_config};
-use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::arn::{AllowedStreams, DeliveryStreamArn, Partitions};
 
 /// What decides which calls are made; each field is that of [`Parameters`](super::Parameters).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct CallParameters {
     pub default_delivery_stream_arn: DeliveryStreamArn,
     /// Which streams a request may name.
     pub partitions: Partitions,
+    /// Those of them that it may; none allows all.
+    pub allowed_streams: Option<AllowedStreams>,
     /// How often batches leave. Zero: no batches.
     pub publish_interval: Duration,
     /// Whose behaviour to show.
@@ -37,6 +39,7 @@ pub fn args_calls() -> Vec<Arg> {
         &table::PUBLISH_INTERVAL,
         &table::CONNECTOR_VERSION,
         &table::AWS_PARTITIONS,
+        &table::ALLOWED_DELIVERY_STREAM_ARNS,
     ])
 }
 
@@ -45,13 +48,14 @@ pub fn args_calls() -> Vec<Arg> {
 pub fn load_calls(matches: &ArgMatches) -> Result<CallParameters, Faults> {
     from_sources(matches, |lookup| {
         let mut reader = Reader::new(lookup);
-        let (partitions, default_delivery_stream_arn) = streams(&mut reader);
+        let streams = streams(&mut reader);
         let publish_interval = publish_interval(&mut reader);
         let connector_version = connector_version(&mut reader);
         let parameters = (|| {
             Ok(CallParameters {
-                default_delivery_stream_arn: default_delivery_stream_arn?,
-                partitions: partitions?,
+                default_delivery_stream_arn: streams.default?,
+                partitions: streams.partitions?,
+                allowed_streams: streams.allowed?,
                 publish_interval: Duration::from_secs(publish_interval?),
                 connector_version: connector_version?,
             })
@@ -60,19 +64,34 @@ pub fn load_calls(matches: &ArgMatches) -> Result<CallParameters, Faults> {
     })
 }
 
-/// The partitions that are accepted, and the default stream, which is of one of them.
-pub(super) fn streams(
-    reader: &mut Reader<'_>,
-) -> (Result<Partitions, Noted>, Result<DeliveryStreamArn, Noted>) {
+/// Which streams there are to be.
+pub(super) struct StreamParameters {
+    /// The partitions that are accepted.
+    pub partitions: Result<Partitions, Noted>,
+    /// The default stream, which is of one of them.
+    pub default: Result<DeliveryStreamArn, Noted>,
+    /// What requests may name beside it, likewise.
+    pub allowed: Result<Option<AllowedStreams>, Noted>,
+}
+
+/// Reads them.
+pub(super) fn streams(reader: &mut Reader<'_>) -> StreamParameters {
     let partitions = reader.value(&table::AWS_PARTITIONS, |text| {
         Partitions::parse(text).map_err(|problem| format!("it {problem}"))
     });
     // If the list itself is wrong, that is one fault, not two.
     let allowed = partitions.unwrap_or(Partitions::ALL);
-    let default_stream = reader.value(&table::DEFAULT_DELIVERY_STREAM_ARN, |text| {
+    let default = reader.value(&table::DEFAULT_DELIVERY_STREAM_ARN, |text| {
         DeliveryStreamArn::parse(text, &allowed).map_err(|error| error.problem.to_string())
     });
-    (partitions, default_stream)
+    let allowed_streams = reader.optional(&table::ALLOWED_DELIVERY_STREAM_ARNS, |text| {
+        AllowedStreams::parse(text, &allowed).map_err(|problem| format!("it {problem}"))
+    });
+    StreamParameters {
+        partitions,
+        default,
+        allowed: allowed_streams,
+    }
 }
 
 /// `PUBLISH_INTERVAL` in seconds. The documented pattern lets 901 to 999 through; the documented range is

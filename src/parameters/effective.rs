@@ -71,6 +71,15 @@ fn default_of(parameter: &Parameter, parameters: Option<&Parameters>) -> Option<
     if *parameter == table::AGGREGATION_MAX_BYTES && parameters.is_some() {
         return joins.map(|joins| Aggregation::default_max_bytes(joins.compression).to_string());
     }
+    // The broker's serve, where there is something that they serve for.
+    let with_iot = parameters.filter(|parameters| parameters.identity.iot.is_some());
+    if [table::IOT_CERT_FILE, table::IOT_KEY_FILE].contains(parameter) {
+        let mqtt = &with_iot?.mqtt;
+        let [certificate, key] = [&mqtt.cert_file, &mqtt.key_file];
+        let is_certificate = *parameter == table::IOT_CERT_FILE;
+        let path = if is_certificate { certificate } else { key }.as_ref()?;
+        return Some(path.display().to_string());
+    }
     match parameter.default {
         DefaultValue::Value(text) | DefaultValue::Derived(text) => Some(text.to_owned()),
         DefaultValue::Required | DefaultValue::Unset => None,

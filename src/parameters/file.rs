@@ -1,5 +1,5 @@
 //! The configuration file that `--config` names: TOML, each line a parameter under the name of its
-//! variable. What is wrong with the file is collected here, and told with all other faults; whether a
+//! variable, or a JSON object of the same (`json`). What is wrong with the file is collected here, and told with all other faults; whether a
 //! value is right is for the rules to say that read every value.
 
 use std::ffi::OsString;
@@ -18,6 +18,8 @@ use super::read::NotText;
 use super::table::{PARAMETERS, Parameter, Secrecy};
 use super::topic::Topic;
 
+mod json;
+
 /// What is read of a file at most, in bytes. Chosen here: all parameters at their longest need a third
 /// of it, and whoever names a device or a log by mistake is told so at once.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -35,7 +37,7 @@ const CONFIG: Parameter = Parameter {
     topic: Topic::Operation,
     value_name: "FILE",
     default: super::DefaultValue::Unset,
-    valid: "a readable file in TOML, of at most 1 MiB",
+    valid: "a readable file in TOML, or a JSON object, of at most 1 MiB",
     example: "--config /etc/kinesis-edge/kinesis-edge.toml",
     secrecy: Secrecy::Open,
     for_send: true,
@@ -99,6 +101,24 @@ pub(super) struct Entry {
     pub place: Place,
 }
 
+/// The file that values come from.
+struct FileOrigin<'a> {
+    /// It as it was named, fit to be shown in one line.
+    shown: &'a str,
+    /// Whether everyone on the machine may read it.
+    open_to_others: bool,
+}
+
+impl FileOrigin<'_> {
+    /// Where something stands that has these bytes before it.
+    fn place(&self, before: &[u8]) -> Place {
+        Place {
+            file: self.shown.to_owned(),
+            line: 1 + before.iter().filter(|&&byte| byte == b'\n').count(),
+        }
+    }
+}
+
 impl ConfigFile {
     /// Reads a file. One that cannot be read is empty, and has a fault that says why.
     pub(super) fn read(path: &Path) -> Self {
@@ -120,63 +140,95 @@ impl ConfigFile {
 
     /// Reads the bytes of a file. `open_to_others`: everyone on the machine may read them too.
     fn parse(shown: &str, bytes: &[u8], open_to_others: bool) -> Self {
-        let place = |before: &[u8]| Place {
-            file: shown.to_owned(),
-            line: 1 + before.iter().filter(|&&byte| byte == b'\n').count(),
-        };
         let mut file = ConfigFile {
             entries: Vec::new(),
             faults: Vec::new(),
             is_whole: true,
         };
-        let text = match std::str::from_utf8(bytes) {
-            Ok(text) => text,
+        let origin = FileOrigin {
+            shown,
+            open_to_others,
+        };
+        match std::str::from_utf8(bytes) {
+            Ok(text) if json::is_meant(text) => file.take_json(text, &origin),
+            Ok(text) => file.take_toml(text, &origin),
             Err(error) => {
                 file.is_whole = false;
-                let place = place(&bytes[..error.valid_up_to()]);
+                let place = origin.place(&bytes[..error.valid_up_to()]);
                 file.note(place, "it is not valid UTF-8".to_owned());
-                return file;
-            }
-        };
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in errors {
-            let at = error.span().map_or(0, |span| span.start.min(bytes.len()));
-            let place = place(&bytes[..at]);
-            // What follows the first error of a line is of its making.
-            if !file.has_fault_at(&place) {
-                file.note(place, format!("it is not TOML: {}", error.message()));
-            }
-        }
-        file.is_whole = file.faults.is_empty();
-        for (key, value) in table.get_ref() {
-            let place = place(&bytes[..key.span().start]);
-            // What was made of a line with an error is a guess.
-            if file.has_fault_at(&place) {
-                continue;
-            }
-            let name = key.get_ref();
-            match PARAMETERS.iter().find(|parameter| parameter.env == name) {
-                Some(parameter) => {
-                    let written = text.get(value.span()).unwrap_or_default();
-                    let text = text_of(value.get_ref(), written).and_then(|text| {
-                        if open_to_others && has_password(parameter, &text) {
-                            return Err(not_for_others(text, shown));
-                        }
-                        Ok(text)
-                    });
-                    file.entries.push(Entry {
-                        parameter,
-                        text,
-                        place,
-                    });
-                }
-                None => {
-                    let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
-                    file.note(place, not_a_parameter(name, is_table));
-                }
             }
         }
         file
+    }
+
+    fn take_toml(&mut self, text: &str, origin: &FileOrigin<'_>) {
+        let bytes = text.as_bytes();
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            let at = error.span().map_or(0, |span| span.start.min(bytes.len()));
+            let place = origin.place(&bytes[..at]);
+            // What follows the first error of a line is of its making.
+            if !self.has_fault_at(&place) {
+                self.note(place, format!("it is not TOML: {}", error.message()));
+            }
+        }
+        self.is_whole = self.faults.is_empty();
+        for (key, value) in table.get_ref() {
+            let place = origin.place(&bytes[..key.span().start]);
+            // What was made of a line with an error is a guess.
+            if self.has_fault_at(&place) {
+                continue;
+            }
+            let written = text.get(value.span()).unwrap_or_default();
+            let is_table = matches!(value.get_ref(), DeValue::Table(_) | DeValue::Array(_));
+            let text = text_of(value.get_ref(), written);
+            self.take(key.get_ref(), text, is_table, place, origin);
+        }
+    }
+
+    fn take_json(&mut self, text: &str, origin: &FileOrigin<'_>) {
+        let place = |line| Place {
+            file: origin.shown.to_owned(),
+            line,
+        };
+        match json::members(text) {
+            Ok(members) => {
+                for member in members {
+                    let place = place(member.line);
+                    self.take(&member.name, member.text, member.is_table, place, origin);
+                }
+            }
+            Err(error) => {
+                self.is_whole = false;
+                self.note(place(error.line()), format!("it is not JSON: {error}"));
+            }
+        }
+    }
+
+    /// Takes one value, under the name that it has in the file.
+    fn take(
+        &mut self,
+        name: &str,
+        text: Result<String, NotText>,
+        is_table: bool,
+        place: Place,
+        origin: &FileOrigin<'_>,
+    ) {
+        let Some(parameter) = PARAMETERS.iter().find(|parameter| parameter.env == name) else {
+            self.note(place, not_a_parameter(name, is_table));
+            return;
+        };
+        let text = text.and_then(|text| {
+            if origin.open_to_others && has_password(parameter, &text) {
+                return Err(not_for_others(text, origin.shown));
+            }
+            Ok(text)
+        });
+        self.entries.push(Entry {
+            parameter,
+            text,
+            place,
+        });
     }
 
     /// What the file says of a parameter; an empty text is unset.
@@ -231,12 +283,16 @@ fn text_of(value: &DeValue<'_>, written: &str) -> Result<String, NotText> {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
-    Err(NotText {
+    Err(not_text(kind, written))
+}
+
+fn not_text(kind: &str, written: &str) -> NotText {
+    NotText {
         shown: written.to_owned(),
         problem: format!(
             "it is {kind}; the file takes a text in quotes, a whole number, true or false"
         ),
-    })
+    }
 }
 
 fn has_password(parameter: &Parameter, text: &str) -> bool {

@@ -5,7 +5,8 @@
 //! faults of a configuration are reported together. The parts: `table` says what there is, in the groups
 //! of `topic`; `sources` where a value comes from, with `file` for the configuration file; `read` how a value is read;
 //! `effective` which values hold; `mqtt` and `mqtt_url` know the broker's side, `calls` what decides which calls are made, `disk` knows the directories,
-//! `aggregation` what a Firehose record holds, `fault` says what is wrong.
+//! `share` the group of connectors, `identity` who the device is towards AWS, `aggregation` what a Firehose record holds,
+//! `fault` says what is wrong.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use clap::{Arg, ArgMatches};
 
 use crate::aggregate::Aggregation;
-use crate::arn::{DeliveryStreamArn, Partitions};
+use crate::arn::{AllowedStreams, DeliveryStreamArn, Partitions};
 use crate::delimiter::Delimiter;
 use crate::memory::LEAST_MEMORY_SIZE_KB;
 use read::{Noted, Reader, boolean, mqtt_string, one_of, whole_number};
@@ -28,9 +29,11 @@ mod effective;
 mod fault;
 mod file;
 mod http;
+mod identity;
 mod mqtt;
 mod mqtt_url;
 mod read;
+mod share;
 mod sources;
 mod table;
 #[cfg(test)]
@@ -42,6 +45,7 @@ pub use effective::{Effective, load_effective};
 pub use fault::{Fault, Faults};
 pub use file::Place;
 pub use http::HttpParameters;
+pub use identity::{IdentityParameters, IotParameters, RoleParameters};
 pub use mqtt::{MqttParameters, MqttVersion, Secret};
 pub use read::{Lookup, NotText};
 pub use sources::{Origin, config_file};
@@ -63,6 +67,8 @@ pub struct Parameters {
     pub default_delivery_stream_arn: DeliveryStreamArn,
     /// Which streams a request may name; the default stream is of one of them.
     pub partitions: Partitions,
+    /// Those of them that it may, beside the default stream; none allows all.
+    pub allowed_streams: Option<AllowedStreams>,
     /// Records one stream holds at most, waiting and in flight.
     pub queue_size: usize,
     /// How often batches leave. Zero: no batches, each record at once.
@@ -73,8 +79,13 @@ pub struct Parameters {
     pub connector_version: ConnectorVersion,
     /// The way to the broker.
     pub mqtt: MqttParameters,
+    /// Who the device is towards AWS.
+    pub identity: IdentityParameters,
     /// What the three topics hang under; without slashes at its ends.
     pub topic_prefix: String,
+    /// With whom the broker's messages are shared; none has them all. With a group and a
+    /// `connector_status_interval`, the client id can be the end of a topic.
+    pub shared_subscription_group: Option<String>,
     /// Whether a full batch leaves before its interval is over.
     pub publish_when_full: bool,
     /// Who loses when a queue is full.
@@ -121,6 +132,15 @@ pub struct SendParameters {
     pub mqtt: MqttParameters,
     /// What the three topics hang under; without slashes at its ends.
     pub topic_prefix: String,
+}
+
+/// What commands need that send records; each field is that of [`Parameters`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SendingParameters {
+    /// How records are joined.
+    pub aggregation: Option<Aggregation>,
+    /// Who the device is towards AWS.
+    pub identity: IdentityParameters,
 }
 
 /// A version of the Greengrass connector, 1 to 5, whose behaviour is shown.
@@ -198,17 +218,22 @@ pub fn args_dead_letters() -> Vec<Arg> {
 }
 
 /// The flags of commands that send records, beside those of where they are: the parameters that
-/// [`load_aggregation`] reads.
-pub fn args_aggregation() -> Vec<Arg> {
-    [
-        table::RECORD_DELIMITER,
-        table::RECORD_AGGREGATION,
-        table::AGGREGATION_MAX_BYTES,
-        table::RECORD_COMPRESSION,
-    ]
-    .iter()
-    .map(Parameter::arg)
-    .collect()
+/// [`load_sending`] reads, but those of the broker.
+pub fn args_sending() -> Vec<Arg> {
+    let records = [
+        &table::RECORD_DELIMITER,
+        &table::RECORD_AGGREGATION,
+        &table::AGGREGATION_MAX_BYTES,
+        &table::RECORD_COMPRESSION,
+    ];
+    let of_identity = |parameter: &&Parameter| parameter.topic == Topic::Identity;
+    let identity = PARAMETERS.iter().filter(of_identity);
+    identity.chain(records).map(Parameter::arg).collect()
+}
+
+/// The flags of `health`: `--config`, and the parameters that [`load_http`] reads.
+pub fn args_http() -> Vec<Arg> {
+    with_config([&table::HTTP_LISTEN])
 }
 
 /// The flags of `queue`: `--config`, and the parameter that [`load_queue_dir`] reads.
@@ -242,13 +267,30 @@ pub fn load_queue_dir(matches: &ArgMatches) -> Result<Option<PathBuf>, Faults> {
     load_directory(matches, &table::QUEUE_DIR)
 }
 
-/// Reads how records are joined from the same; `None` where they are not. Commands send in batches,
-/// whatever the interval is.
-pub fn load_aggregation(matches: &ArgMatches) -> Result<Option<Aggregation>, Faults> {
+/// Reads where the HTTP server listens from the same; `None` where there is none.
+pub fn load_http(matches: &ArgMatches) -> Result<Option<HttpParameters>, Faults> {
     from_sources(matches, |lookup| {
         let mut reader = Reader::new(lookup);
+        let http = http::read(&mut reader);
+        reader.finish(http)
+    })
+}
+
+/// Reads what commands that send records need from the same. They send in batches, whatever the interval is. Of the
+/// broker's parameters those count that stand in for one that is not set: `MQTT_CERT_FILE`, `MQTT_KEY_FILE` and
+/// `MQTT_CLIENT_ID`.
+pub fn load_sending(matches: &ArgMatches) -> Result<SendingParameters, Faults> {
+    from_sources(matches, |lookup| {
+        let mut reader = Reader::new(lookup);
+        let identity = identity::read_alone(&mut reader);
         let records = aggregation::read(&mut reader, aggregation::Rest::NONE);
-        reader.finish(records.map(|records| records.aggregation))
+        let parameters = (|| {
+            Ok(SendingParameters {
+                aggregation: records?.aggregation,
+                identity: identity?,
+            })
+        })();
+        reader.finish(parameters)
     })
 }
 
@@ -271,7 +313,6 @@ fn from_sources<T>(
 }
 
 /// Whether a variable says anything that is no parameter, but a library's own.
-#[cfg(feature = "otlp")]
 pub fn is_set(variable: &str) -> bool {
     std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
@@ -299,13 +340,15 @@ pub fn parse_mqtt(lookup: Lookup<'_>) -> Result<SendParameters, Faults> {
 
 /// Reads each parameter, and only then gives up on what could not be read: every fault is noted.
 fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
-    let (partitions, default_delivery_stream_arn) = calls::streams(reader);
+    let streams = calls::streams(reader);
     let queue_size = number(reader, &table::DELIVERY_STREAM_QUEUE_SIZE, QUEUE_SIZES);
     let publish_interval = calls::publish_interval(reader);
     let memory_size_bytes = reader.value(&table::MEMORY_SIZE, memory_size_bytes);
     let connector_version = connector_version(reader);
     let mqtt = mqtt::read(reader);
+    let identity = identity(reader, &mqtt);
     let topic_prefix = reader.value(&table::TOPIC_PREFIX, topic_prefix);
+    let shared_subscription_group = share::group(reader);
     let publish_when_full = reader.value(&table::PUBLISH_WHEN_FULL, boolean);
     let when_full = reader.value(&table::WHEN_FULL, |text| {
         let words = [
@@ -333,23 +376,32 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
     let status_max_bytes = number(reader, &table::STATUS_MAX_BYTES, 4_096..=16_777_216);
     let http = http::read(reader);
     let connector_status_interval = number(reader, &table::CONNECTOR_STATUS_INTERVAL, 0..=86_400);
+    let client_id = match (&mqtt, &topic_prefix, &shared_subscription_group) {
+        (Ok(mqtt), Ok(prefix), Ok(Some(_))) if !matches!(connector_status_interval, Ok(0)) => {
+            share::check_client_id(reader, &mqtt.client_id, prefix)
+        }
+        _ => Ok(()),
+    };
     let log_format = reader.value(&table::LOG_FORMAT, |text| {
         one_of(
             text,
             &[("text", LogFormat::Text), ("json", LogFormat::Json)],
         )
     });
-    let (disk, records) = (disk?, records?);
+    let (disk, records, ()) = (disk?, records?, client_id?);
     Ok(Parameters {
-        default_delivery_stream_arn: default_delivery_stream_arn?,
-        partitions: partitions?,
+        default_delivery_stream_arn: streams.default?,
+        partitions: streams.partitions?,
+        allowed_streams: streams.allowed?,
         // The range ends below what 32 bits hold, as does that of status_max_bytes.
         queue_size: queue_size? as usize,
         publish_interval: Duration::from_secs(publish_interval?),
         memory_size_bytes: memory_size_bytes?,
         connector_version: connector_version?,
         mqtt: mqtt?,
+        identity: identity?,
         topic_prefix: topic_prefix?,
+        shared_subscription_group: shared_subscription_group?,
         publish_when_full: publish_when_full?,
         when_full: when_full?,
         rate_limits: RateLimits {
@@ -376,6 +428,19 @@ fn read_all(reader: &mut Reader<'_>) -> Result<Parameters, Noted> {
             .map(Duration::from_secs),
         log_format: log_format?,
     })
+}
+
+/// Who the device is towards AWS, where the broker's side is read already.
+fn identity(
+    reader: &mut Reader<'_>,
+    mqtt: &Result<MqttParameters, Noted>,
+) -> Result<IdentityParameters, Noted> {
+    let mqtt = mqtt.as_ref().map_err(|noted| *noted);
+    let brokers = identity::BrokersSide {
+        files: &|_| mqtt.map(|mqtt| mqtt.cert_file.clone().zip(mqtt.key_file.clone())),
+        client_id: &|_| mqtt.map(|mqtt| mqtt.client_id.clone()),
+    };
+    identity::read(reader, &brokers)
 }
 
 fn number(

@@ -86,11 +86,7 @@ impl fmt::Display for Secret {
 /// hides another.
 pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
     let url = reader.value(&table::MQTT_URL, mqtt_url::parse);
-    let client_id = reader
-        .optional(&table::MQTT_CLIENT_ID, |text| {
-            mqtt_string(text, MAX_MQTT_BYTES)
-        })
-        .map(|id| id.unwrap_or_else(|| default_client_id(host_name().as_deref())));
+    let client_id = client_id(reader);
     let version = reader.value(&table::MQTT_VERSION, |text| {
         one_of(
             text,
@@ -119,6 +115,14 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Result<MqttParameters, Noted> {
         cert_file,
         key_file,
     })
+}
+
+/// `MQTT_CLIENT_ID`, or that of the host.
+pub(super) fn client_id(reader: &mut Reader<'_>) -> Result<String, Noted> {
+    let id = reader.optional(&table::MQTT_CLIENT_ID, |text| {
+        mqtt_string(text, MAX_MQTT_BYTES)
+    })?;
+    Ok(id.unwrap_or_else(|| default_client_id(host_name().as_deref())))
 }
 
 /// `MQTT_USERNAME`, or the user in the URL; both only if they agree.
@@ -246,7 +250,7 @@ fn files(reader: &mut Reader<'_>, url: Option<&MqttUrl>) -> Result<[Option<PathB
 }
 
 /// Opens a file without reading it: what is in it is for TLS to judge, each time it connects.
-fn can_be_opened(path: &str) -> Result<(), String> {
+pub(super) fn can_be_opened(path: &str) -> Result<(), String> {
     let metadata = File::open(path).and_then(|file| file.metadata());
     match metadata {
         Ok(metadata) if metadata.is_dir() => Err("it is a directory, not a file".to_owned()),

@@ -117,6 +117,7 @@ pub static PARAMETERS: &[Parameter] = &[
     MEMORY_SIZE,
     CONNECTOR_VERSION,
     AWS_PARTITIONS,
+    ALLOWED_DELIVERY_STREAM_ARNS,
     MQTT_URL,
     MQTT_CLIENT_ID,
     MQTT_VERSION,
@@ -127,6 +128,15 @@ pub static PARAMETERS: &[Parameter] = &[
     MQTT_CERT_FILE,
     MQTT_KEY_FILE,
     TOPIC_PREFIX,
+    SHARED_SUBSCRIPTION_GROUP,
+    IOT_CREDENTIAL_ENDPOINT,
+    IOT_ROLE_ALIAS,
+    IOT_THING_NAME,
+    IOT_CERT_FILE,
+    IOT_KEY_FILE,
+    IOT_CA_FILE,
+    ASSUME_ROLE_ARN,
+    ASSUME_ROLE_EXTERNAL_ID,
     PUBLISH_WHEN_FULL,
     WHEN_FULL,
     MAX_RECORDS_PER_SECOND,
@@ -243,6 +253,20 @@ pub(super) const AWS_PARTITIONS: Parameter = Parameter {
     example: "aws,aws-cn",
     help: "The AWS partitions whose delivery streams are accepted, in DEFAULT_DELIVERY_STREAM_ARN and in \
            requests. Set it for China, GovCloud, the isolated regions or the European Sovereign Cloud.",
+    ..PLAIN
+};
+
+pub(super) const ALLOWED_DELIVERY_STREAM_ARNS: Parameter = Parameter {
+    env: "ALLOWED_DELIVERY_STREAM_ARNS",
+    flag: "allowed-delivery-stream-arns",
+    topic: Topic::Streams,
+    value_name: "LIST",
+    valid: "a comma-separated list, without spaces, of ARNs as in DEFAULT_DELIVERY_STREAM_ARN; * in the region, \
+            the account or the name stands for any characters",
+    example: "arn:aws:firehose:us-east-1:123456789012:deliverystream/press-*",
+    help: "The delivery streams that requests may name, beside the default stream, which they always may. \
+           What names another is rejected. Without a list every stream may be named, as in the Greengrass \
+           connector; with the default stream alone in it, no other.",
     ..PLAIN
 };
 
@@ -382,6 +406,113 @@ pub(super) const TOPIC_PREFIX: Parameter = Parameter {
     for_send: true,
     help: "The topics hang under this one: <prefix>/message, <prefix>/message/binary/# and \
            <prefix>/message/status. The default is what apps of the Greengrass connector publish to.",
+    ..PLAIN
+};
+
+pub(super) const SHARED_SUBSCRIPTION_GROUP: Parameter = Parameter {
+    env: "SHARED_SUBSCRIPTION_GROUP",
+    flag: "shared-subscription-group",
+    topic: Topic::Broker,
+    value_name: "NAME",
+    valid: "1 to 100 bytes of UTF-8 without \"/\", \"+\", \"#\" and control characters",
+    example: "press-hall",
+    help: "Connectors of one group on a broker share its messages: each goes to one of them. They subscribe to \
+           $share/<group>/<prefix>/message and the like; each needs an MQTT_CLIENT_ID and a QUEUE_DIR of its own.",
+    ..PLAIN
+};
+
+pub(super) const IOT_CREDENTIAL_ENDPOINT: Parameter = Parameter {
+    env: "IOT_CREDENTIAL_ENDPOINT",
+    flag: "iot-credential-endpoint",
+    topic: Topic::Identity,
+    value_name: "HOST",
+    valid: "a host name or address, with :PORT where it is not 443; together with IOT_ROLE_ALIAS and a certificate",
+    example: "c2sakl5huz0afv.credentials.iot.eu-west-1.amazonaws.com",
+    help: "Where AWS IoT gives credentials for the device's certificate: what `aws iot describe-endpoint \
+           --endpoint-type iot:CredentialProvider` prints. With it, credentials come from there alone, \
+           whatever else the device has.",
+    ..PLAIN
+};
+
+pub(super) const IOT_ROLE_ALIAS: Parameter = Parameter {
+    env: "IOT_ROLE_ALIAS",
+    flag: "iot-role-alias",
+    topic: Topic::Identity,
+    value_name: "NAME",
+    valid: "1 to 128 letters, digits and _=,@-; together with IOT_CREDENTIAL_ENDPOINT",
+    example: "kinesis-edge",
+    help: "The role alias in AWS IoT whose role the credentials are for.",
+    ..PLAIN
+};
+
+pub(super) const IOT_THING_NAME: Parameter = Parameter {
+    env: "IOT_THING_NAME",
+    flag: "iot-thing-name",
+    topic: Topic::Identity,
+    value_name: "NAME",
+    valid: "1 to 128 letters, digits and _:-; together with IOT_CREDENTIAL_ENDPOINT",
+    example: "press-7",
+    help: "The thing in AWS IoT that the certificate is attached to. Only needed where policies of the role \
+           speak of it (credentials-iot:ThingName); AWS IoT then refuses a certificate of another thing.",
+    ..PLAIN
+};
+
+pub(super) const IOT_CERT_FILE: Parameter = Parameter {
+    env: "IOT_CERT_FILE",
+    flag: "iot-cert-file",
+    topic: Topic::Identity,
+    value_name: "FILE",
+    default: DefaultValue::Derived("that of MQTT_CERT_FILE"),
+    valid: "a readable PEM file, together with IOT_KEY_FILE and IOT_CREDENTIAL_ENDPOINT",
+    example: "/etc/kinesis-edge/device.pem",
+    help: "The device's certificate (and its chain) for AWS IoT. Read anew each time credentials are asked for.",
+    ..PLAIN
+};
+
+pub(super) const IOT_KEY_FILE: Parameter = Parameter {
+    env: "IOT_KEY_FILE",
+    flag: "iot-key-file",
+    topic: Topic::Identity,
+    value_name: "FILE",
+    default: DefaultValue::Derived("that of MQTT_KEY_FILE"),
+    valid: "a readable PEM file, together with IOT_CERT_FILE and IOT_CREDENTIAL_ENDPOINT",
+    example: "/etc/kinesis-edge/device.key",
+    help: "The private key of IOT_CERT_FILE.",
+    ..PLAIN
+};
+
+pub(super) const IOT_CA_FILE: Parameter = Parameter {
+    env: "IOT_CA_FILE",
+    flag: "iot-ca-file",
+    topic: Topic::Identity,
+    value_name: "FILE",
+    valid: "a readable PEM file, together with IOT_CREDENTIAL_ENDPOINT",
+    example: "/etc/kinesis-edge/AmazonRootCA1.pem",
+    help: "The certificates of the authorities that the endpoint's certificate is checked against. Without \
+           it, those of the operating system.",
+    ..PLAIN
+};
+
+pub(super) const ASSUME_ROLE_ARN: Parameter = Parameter {
+    env: "ASSUME_ROLE_ARN",
+    flag: "assume-role-arn",
+    topic: Topic::Identity,
+    value_name: "ARN",
+    valid: "arn:PARTITION:iam::ACCOUNT:role/NAME",
+    example: "arn:aws:iam::123456789012:role/telemetry-writer",
+    help: "A role to assume with the credentials that are found, for streams of another account. Its own \
+           credentials are used for all streams then.",
+    ..PLAIN
+};
+
+pub(super) const ASSUME_ROLE_EXTERNAL_ID: Parameter = Parameter {
+    env: "ASSUME_ROLE_EXTERNAL_ID",
+    flag: "assume-role-external-id",
+    topic: Topic::Identity,
+    value_name: "ID",
+    valid: "2 to 1224 letters, digits and _+=,.@:/-; together with ASSUME_ROLE_ARN",
+    example: "press-line-3",
+    help: "The external id that the role's trust policy asks for, if it does.",
     ..PLAIN
 };
 
@@ -653,8 +784,9 @@ pub(super) const CONNECTOR_STATUS_INTERVAL: Parameter = Parameter {
     default: DefaultValue::Value("0"),
     valid: "a whole number of seconds, 0 to 86400",
     example: "60",
-    help: "How often the connector publishes its own figures, retained, on TOPIC_PREFIX/connector/status; 0: never. The \
-           broker publishes {\"state\":\"offline\"} there by itself when the connector is gone.",
+    help: "How often the connector publishes its own figures, retained, on TOPIC_PREFIX/connector/status (in a \
+           SHARED_SUBSCRIPTION_GROUP, on …/status/<client id>); 0: never. The broker publishes {\"state\":\"offline\"} there by \
+           itself when the connector is gone.",
     ..PLAIN
 };
 

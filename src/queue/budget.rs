@@ -24,12 +24,26 @@ struct Account {
     used: AtomicUsize,
     /// Bytes that may be charged at a time.
     limit: usize,
+    /// Bytes of them that are kept for the favoured share.
+    kept: usize,
+    /// Bytes charged to the favoured share at the moment.
+    favoured: AtomicUsize,
 }
 
 impl Account {
     /// Bytes that are not charged at the moment.
     fn free_bytes(&self) -> usize {
         self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
+    /// Bytes that all may be charged together where it is the favoured share that asks, or another one: these leave
+    /// it what is kept for it.
+    fn limit_of(&self, is_favoured: bool) -> usize {
+        if is_favoured || self.kept == 0 {
+            return self.limit;
+        }
+        let favoured = self.favoured.load(Ordering::Relaxed);
+        self.limit - self.kept.saturating_sub(favoured)
     }
 }
 
@@ -40,10 +54,17 @@ impl MemoryBudget {
 
     /// A budget of this many bytes.
     pub fn new(limit_bytes: usize) -> Self {
+        Self::keeping(limit_bytes, 0)
+    }
+
+    /// The same, which keeps so many of them for one stream: whatever others hold, that one finds room.
+    pub fn keeping(limit_bytes: usize, kept_bytes: usize) -> Self {
         MemoryBudget {
             account: Arc::new(Account {
                 used: AtomicUsize::new(0),
                 limit: limit_bytes,
+                kept: kept_bytes.min(limit_bytes),
+                favoured: AtomicUsize::new(0),
             }),
         }
     }
@@ -57,10 +78,20 @@ impl MemoryBudget {
 
     /// A share for one stream, with nothing charged.
     pub fn share(&self) -> Share {
+        self.share_of(false)
+    }
+
+    /// The share of the one stream that bytes are kept for.
+    pub fn favoured_share(&self) -> Share {
+        self.share_of(true)
+    }
+
+    fn share_of(&self, is_favoured: bool) -> Share {
         Share {
             own: Arc::new(Own {
                 account: Arc::clone(&self.account),
                 used: AtomicUsize::new(0),
+                is_favoured,
             }),
         }
     }
@@ -89,6 +120,25 @@ struct Own {
     account: Arc<Account>,
     /// Bytes charged to this share at the moment.
     used: AtomicUsize,
+    /// Whether bytes are kept for it.
+    is_favoured: bool,
+}
+
+impl Own {
+    fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_favoured {
+            self.account.favoured.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn remove(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        if self.is_favoured {
+            self.account.favoured.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.account.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Share {
@@ -97,8 +147,9 @@ impl Share {
     pub fn charge(&self, bytes: usize) -> Option<Charge> {
         let account = &self.own.account;
         let own = self.own.used.load(Ordering::Relaxed);
+        let limit = account.limit_of(self.own.is_favoured);
         let fits = |used: usize| {
-            let free = account.limit.checked_sub(used.checked_add(bytes)?)?;
+            let free = limit.checked_sub(used.checked_add(bytes)?)?;
             (own == 0 || own + bytes <= free.saturating_mul(SHARE_OF_FREE)).then_some(used + bytes)
         };
         self.charge_where(bytes, fits)
@@ -135,7 +186,7 @@ impl Share {
         let used = &self.own.account.used;
         used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits)
             .ok()?;
-        self.own.used.fetch_add(bytes, Ordering::Relaxed);
+        self.own.add(bytes);
         Some(Charge {
             share: self.clone(),
             bytes,
@@ -147,7 +198,8 @@ impl Share {
     pub fn is_pressed(&self) -> bool {
         let own = self.own.used.load(Ordering::Relaxed);
         let account = &self.own.account;
-        let free = account.free_bytes();
+        let limit = account.limit_of(self.own.is_favoured);
+        let free = limit.saturating_sub(account.used.load(Ordering::Relaxed));
         own > 0
             && (free < account.limit / SCARCE_PART || own >= free.saturating_mul(SHARE_OF_FREE / 2))
     }
@@ -203,9 +255,7 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            let own = &self.share.own;
-            own.used.fetch_sub(self.bytes, Ordering::Relaxed);
-            own.account.used.fetch_sub(self.bytes, Ordering::Relaxed);
+            self.share.own.remove(self.bytes);
         }
     }
 }
@@ -287,6 +337,31 @@ mod tests {
         }
         drop((gone, also_gone));
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_kept_for_one_stream_others_leave_to_it() {
+        let budget = MemoryBudget::keeping(1000, 250);
+        let favoured = budget.favoured_share();
+        let mut gone = Vec::new();
+        // However many they are, each of which takes whatever fits.
+        for _ in 0..1000 {
+            gone.extend(fill(&budget.share()));
+        }
+        assert_eq!(budget.used_bytes(), 750);
+        // Four times what is left free, as ever.
+        assert_eq!(fill(&favoured).len(), 20);
+        let held = favoured.charge(200).unwrap();
+        assert!(budget.share().charge(10).is_none() && !gone.is_empty());
+        // Beyond what is kept it is as others are.
+        drop(gone);
+        let more = favoured.charge(600).unwrap();
+        assert!(favoured.charge(10).is_none());
+        assert_eq!(fill(&budget.share()).len(), 16);
+        drop((held, more));
+        assert_eq!(budget.used_bytes(), 0);
+        assert_eq!(budget.account.favoured.load(Ordering::Relaxed), 0);
+        assert_eq!(fill(&budget.share()).len(), 60);
     }
 
     #[test]

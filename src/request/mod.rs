@@ -15,15 +15,20 @@ pub use topics::{Input, Topics};
 /// 1,000 KiB).
 pub const RECORD_MAX_BYTES: usize = 1_024_000;
 
-/// How much of an over-long id a rejection repeats, so that a person can tell which one it was.
-const ID_EXCERPT_BYTES: usize = 64;
+/// The longest id that comes back whole, in bytes of its JSON form; of a longer one the beginning does. Chosen here,
+/// well beyond what anybody needs to tell requests apart. Statuses are reckoned with some hundred bytes each when calls
+/// are begun: with ids of 64 KB those of one call would take the place of everybody's.
+pub const ID_MAX_BYTES: usize = 1024;
+
+/// What stands behind the beginning of a longer one.
+const ID_CUT: &str = "…";
 
 /// What a local app asked for: one record for one stream.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The stream the app names, not validated yet; `None` means the default stream.
     pub stream: Option<Cow<'a, str>>,
-    /// What maps the status back to the request; empty where the app gave none.
+    /// What maps the status back to the request, no longer than [`ID_MAX_BYTES`]; empty where the app gave none.
     pub id: Cow<'a, str>,
     /// The record, byte for byte as Firehose is to receive it.
     pub data: Cow<'a, [u8]>,
@@ -58,18 +63,12 @@ impl Rejection {
 pub struct Decoder {
     /// Tells JSON input from binary input.
     topics: Topics,
-    /// Longest id, in bytes of its JSON form, whose status still fits one status document.
-    id_max_bytes: usize,
 }
 
 impl Decoder {
-    /// A decoder for the topics given. `status_max_bytes` bounds a status document; an id may
-    /// take half of one, which leaves the other half for the record id or the error.
-    pub fn new(topics: Topics, status_max_bytes: usize) -> Self {
-        Decoder {
-            topics,
-            id_max_bytes: status_max_bytes / 2,
-        }
+    /// A decoder for the topics given.
+    pub fn new(topics: Topics) -> Self {
+        Decoder { topics }
     }
 
     /// Decodes one message. `None`: the topic is none of ours.
@@ -82,11 +81,11 @@ impl Decoder {
             Input::Json => json::decode(payload),
             Input::Binary { id } => Ok(Request {
                 stream: None,
-                id: Cow::Borrowed(id),
+                id: cut_id(Cow::Borrowed(id)),
                 data: Cow::Borrowed(payload),
             }),
         };
-        Some(decoded.and_then(|request| self.check(request)))
+        Some(decoded.and_then(check))
     }
 
     /// The rejection for a message too large to be received at all: only its topic is known.
@@ -97,7 +96,7 @@ impl Decoder {
             Input::Binary { id } => id,
         };
         Some(Rejection {
-            id: self.shown_id(id),
+            id: cut_id(Cow::Borrowed(id)).into_owned(),
             code: Code::RecordTooLarge,
             message: format!(
                 "the message is {packet_bytes} bytes long; a record is at most {RECORD_MAX_BYTES} bytes"
@@ -105,48 +104,30 @@ impl Decoder {
             stream: None,
         })
     }
-
-    fn check<'a>(&self, request: Request<'a>) -> Result<Request<'a>, Rejection> {
-        if !self.fits_status(&request.id) {
-            return Err(Rejection::invalid(
-                excerpt(&request.id),
-                format!(
-                    "the id is {} bytes long; its status would not fit a status document, of which an id may take {} bytes (STATUS_MAX_BYTES / 2)",
-                    request.id.len(),
-                    self.id_max_bytes
-                ),
-            ));
-        }
-        if request.data.len() > RECORD_MAX_BYTES {
-            return Err(Rejection {
-                id: request.id.into_owned(),
-                code: Code::RecordTooLarge,
-                message: format!(
-                    "the record is {} bytes long; a record is at most {RECORD_MAX_BYTES} bytes",
-                    request.data.len()
-                ),
-                stream: request.stream.map(Cow::into_owned),
-            });
-        }
-        Ok(request)
-    }
-
-    /// A byte takes at most six in JSON (`\u00XX`), so most ids need no exact count.
-    fn fits_status(&self, id: &str) -> bool {
-        id.len() * 6 <= self.id_max_bytes || json_text::escaped_bytes(id) <= self.id_max_bytes
-    }
-
-    fn shown_id(&self, id: &str) -> String {
-        if self.fits_status(id) {
-            id.to_owned()
-        } else {
-            excerpt(id)
-        }
-    }
 }
 
-fn excerpt(id: &str) -> String {
-    format!("{}…", json_text::cut(id, ID_EXCERPT_BYTES))
+fn check(request: Request<'_>) -> Result<Request<'_>, Rejection> {
+    if request.data.len() > RECORD_MAX_BYTES {
+        return Err(Rejection {
+            id: request.id.into_owned(),
+            code: Code::RecordTooLarge,
+            message: format!(
+                "the record is {} bytes long; a record is at most {RECORD_MAX_BYTES} bytes",
+                request.data.len()
+            ),
+            stream: request.stream.map(Cow::into_owned),
+        });
+    }
+    Ok(request)
+}
+
+/// The id as it is kept and comes back: one that is too long is cut, and shows it.
+fn cut_id(id: Cow<'_, str>) -> Cow<'_, str> {
+    if json_text::cut(&id, ID_MAX_BYTES).len() == id.len() {
+        return id;
+    }
+    let beginning = json_text::cut(&id, ID_MAX_BYTES - ID_CUT.len());
+    Cow::Owned(format!("{beginning}{ID_CUT}"))
 }
 
 #[cfg(test)]
@@ -154,7 +135,7 @@ mod tests {
     use super::*;
 
     fn decoder() -> Decoder {
-        Decoder::new(Topics::new("kinesisfirehose"), 120_000)
+        Decoder::new(Topics::new("kinesisfirehose"))
     }
 
     fn json(payload: &str) -> Result<(Option<String>, String, Vec<u8>), Rejection> {
@@ -222,17 +203,39 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_fits_no_status_document_is_rejected_with_its_beginning() {
-        let long = "i".repeat(60_001);
-        let rejection =
-            json(&format!(r#"{{"request":{{"data":"d"}},"id":"{long}"}}"#)).unwrap_err();
-        assert_eq!(rejection.code, Code::InvalidRequest);
-        assert!(rejection.id.len() < 80 && rejection.id.starts_with("iiii"));
-        // The limit counts the JSON form: 10,001 control characters take 60,006 bytes.
-        let escaped = "\\u0001".repeat(10_001);
-        assert!(json(&format!(r#"{{"request":{{"data":"d"}},"id":"{escaped}"}}"#)).is_err());
-        let fits = "i".repeat(60_000);
-        assert!(json(&format!(r#"{{"request":{{"data":"d"}},"id":"{fits}"}}"#)).is_ok());
+    fn of_an_id_that_is_too_long_the_beginning_is_kept() {
+        let id_of = |id: &str| {
+            json(&format!(r#"{{"request":{{"data":"d"}},"id":{id}}}"#))
+                .unwrap()
+                .1
+        };
+        let quoted = |unit: &str, count: usize| format!("\"{}\"", unit.repeat(count));
+        for fits in ["i".repeat(ID_MAX_BYTES), "ü".repeat(ID_MAX_BYTES / 2)] {
+            assert_eq!(id_of(&format!("\"{fits}\"")), fits);
+        }
+        let cut = |beginning: String| format!("{beginning}…");
+        assert_eq!(id_of(&quoted("i", ID_MAX_BYTES + 1)), cut("i".repeat(1021)));
+        // The limit counts the JSON form: a control character takes six bytes, a quote two.
+        assert_eq!(id_of(&quoted("\\u0001", 170)), "\u{1}".repeat(170));
+        assert_eq!(id_of(&quoted("\\u0001", 171)), cut("\u{1}".repeat(170)));
+        assert_eq!(id_of(&quoted("\\\"", 513)), cut("\"".repeat(510)));
+        // Characters stay whole, and so do the escapes of those that take two.
+        assert_eq!(id_of(&quoted("ü", 513)), cut("ü".repeat(510)));
+        assert_eq!(
+            id_of(&quoted(r"\ud83d\ude00", 1_000_000 / 6)),
+            cut("😀".repeat(255))
+        );
+        assert_eq!(id_of(&quoted(r"x\ud83d\ude00", 5_000)).chars().count(), 410);
+        assert_eq!(id_of(&quoted("i", 6_000_000)), cut("i".repeat(1021)));
+        assert_eq!(id_of(&"7".repeat(2_000)), cut("7".repeat(1021)));
+        let topic = format!("kinesisfirehose/message/binary/{}", "b".repeat(60_000));
+        let decoder = decoder();
+        let request = decoder.decode(&topic, b"d").unwrap().unwrap();
+        assert_eq!(request.id, cut("b".repeat(1021)));
+        let rejection = decoder.reject_oversize(&topic, 7_000_000).unwrap();
+        assert_eq!(rejection.id, cut("b".repeat(1021)));
+        let rejection = json(&format!(r#"{{"id":{}}}"#, quoted("i", 60_000))).unwrap_err();
+        assert_eq!(rejection.id, cut("i".repeat(1021)));
     }
 
     #[test]

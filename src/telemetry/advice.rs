@@ -20,7 +20,7 @@ pub fn advice(code: &str) -> Option<&'static str> {
         | "SignatureDoesNotMatch"
         | "IncompleteSignatureException"
         | "RequestTimeTooSkewed" => {
-            "The signature is not accepted. Check the secret key, and this device's clock: it may be no more than 5 minutes off."
+            "The signature is not accepted. Check the secret key. A wrong clock of this device is made up for with the next call; set it right all the same."
         }
         "UnrecognizedClientException"
         | "InvalidClientTokenId"
@@ -29,7 +29,49 @@ pub fn advice(code: &str) -> Option<&'static str> {
             "AWS does not know these credentials. Check the key and its session token, its region and its partition."
         }
         "NoCredentials" => {
-            "Credentials come from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance. See whether one of them has any, and whether their provider answers."
+            "Credentials come from IOT_CREDENTIAL_ENDPOINT, or else from AWS_ACCESS_KEY_ID and its companions, a profile, a container or Greengrass, or the instance. See whether one of them has any, and whether their provider answers."
+        }
+        "CredentialsFailed" => {
+            "There is something set up that should have credentials, and it does not give them. Mend that, or take it away, so that others are asked."
+        }
+        "ContainerCredentialsRefused" => {
+            "Greengrass's token exchange, or the container's provider, answers and gives no credentials. Where the status is 403 or 404, see AWS_CONTAINER_AUTHORIZATION_TOKEN; otherwise its own log says why: the role alias and the role behind it."
+        }
+        "ContainerCredentialsFailed" => {
+            "Nothing useful answers at AWS_CONTAINER_CREDENTIALS_FULL_URI. Is the Greengrass nucleus, or the agent of the container, running? On nucleus lite its port changes with each start, and then the component has to be started again too."
+        }
+        "IotAccessDenied" => {
+            "The AWS IoT policy of the device's certificate must allow iot:AssumeRoleWithCertificate on the role alias in IOT_ROLE_ALIAS."
+        }
+        "IotThingRefused" => {
+            "The certificate is not attached to the thing in IOT_THING_NAME. Attach it (aws iot attach-thing-principal), correct the name, or leave it out."
+        }
+        "IotCertificateRefused" => {
+            "AWS IoT does not take the certificate in IOT_CERT_FILE. See whether it is active and registered in the account and region of IOT_CREDENTIAL_ENDPOINT, has not expired, and has IOT_KEY_FILE as its key."
+        }
+        "IotRoleAliasNotFound" => {
+            "There is no role alias of this name in the account and region of IOT_CREDENTIAL_ENDPOINT. Create it (aws iot create-role-alias), or correct IOT_ROLE_ALIAS."
+        }
+        "IotRoleRefused" => {
+            "The role behind the role alias must exist, trust credentials.iot.amazonaws.com, and allow sessions as long as the alias asks for."
+        }
+        "IotUnreachable" => {
+            "AWS IoT's credentials provider cannot be reached, or has a fault of its own, which passes. Check IOT_CREDENTIAL_ENDPOINT, the network, name resolution, a proxy or firewall."
+        }
+        "IotEndpointNotTrusted" => {
+            "Check IOT_CA_FILE, or the system's authorities (Amazon Root CA 1 signs this endpoint), whether a proxy opens TLS on the way, and this device's clock."
+        }
+        "IotAnswerUnreadable" => {
+            "What answers is not AWS IoT's credentials provider. See whether IOT_CREDENTIAL_ENDPOINT is what aws iot describe-endpoint --endpoint-type iot:CredentialProvider prints, and whether a portal is on the way."
+        }
+        "IotFiles" => {
+            "Put PEM files there that hold what IOT_CERT_FILE, IOT_KEY_FILE and IOT_CA_FILE are for. They are read again at the next attempt."
+        }
+        "AssumeRoleRefused" => {
+            "The trust policy of the role in ASSUME_ROLE_ARN must name who assumes it, and the external id where it asks for one (ASSUME_ROLE_EXTERNAL_ID); and the credentials that assume it must be allowed sts:AssumeRole on it."
+        }
+        "AssumeRoleFailed" => {
+            "The role in ASSUME_ROLE_ARN is assumed through the Security Token Service of the default stream's region. The message says what it answered, or why it cannot be asked."
         }
         "ServiceUnavailableException" | "ThrottlingException" | "LimitExceededException" => {
             "More comes than the stream's quota allows. If it stays so, ask for a higher quota, or join records with RECORD_AGGREGATION."
@@ -39,6 +81,9 @@ pub fn advice(code: &str) -> Option<&'static str> {
         }
         "Timeout" | "ConnectionError" | "RequestNotSent" => {
             "Firehose cannot be reached from here. Check the network, name resolution, a proxy or firewall."
+        }
+        "CertificateError" => {
+            "The certificate of what answers is not accepted. Is there a proxy that opens TLS? Then its authority must be among the system's. And is this device's clock right?"
         }
         "UnreadableResponse" => {
             "What answers is not Firehose. See whether a portal on the way wants a login, or a proxy does not let this through, and whether AWS_ENDPOINT_URL is right, if it is set."

@@ -1,15 +1,13 @@
 //! What can be wrong with the broker, the way to it, and the rights there.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Stdio;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
-use crate::common::{Mosquitto, MosquittoOptions, finish, free_port, stderr, stdout};
+use crate::common::{Authority, Mosquitto, MosquittoOptions, finish, free_port, stderr, stdout};
 use crate::site::{NO_BROKER, NO_SEND, Site, with_password};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,37 +53,9 @@ async fn a_bad_password_is_named() {
     report.is(&[NO_SEND]).says("login", &["edge"]);
 }
 
-/// A mosquitto that refuses every subscription and takes whatever is published.
-fn without_subscriptions() -> Mosquitto {
-    let plugin = fs::read_dir("/usr/lib")
-        .expect("there are libraries")
-        .filter_map(|entry| Some(entry.ok()?.path().join("mosquitto_dynamic_security.so")))
-        .chain([PathBuf::from("/usr/lib/mosquitto_dynamic_security.so")])
-        .find(|path| path.exists())
-        .expect("mosquitto brings its plugin along");
-    let folder = tempfile::tempdir().unwrap();
-    let rights = r#"{"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true,
-        "subscribe": false, "unsubscribe": true}, "clients": [], "groups": [], "roles": []}"#;
-    fs::write(folder.path().join("rights.json"), rights).unwrap();
-    let lines = [
-        "listener {port} 127.0.0.1",
-        "allow_anonymous true",
-        &format!("plugin {}", plugin.display()),
-        "plugin_opt_config_file {dir}/rights.json",
-    ];
-    Mosquitto::start_in(
-        folder,
-        MosquittoOptions {
-            own_listener: true,
-            lines: lines.map(str::to_owned).to_vec(),
-            ..MosquittoOptions::default()
-        },
-    )
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_right_to_subscribe_is_named() {
-    let mut site = Site::with_broker(without_subscriptions()).await;
+    let mut site = Site::with_broker(Mosquitto::without_subscriptions()).await;
     for version in ["5", "3.1.1"] {
         site.set("MQTT_VERSION", version);
         let report = site.check(&[]).await;
@@ -101,6 +71,27 @@ async fn a_missing_right_to_subscribe_is_named() {
             )
             .says("publish", &["took a message"]);
     }
+}
+
+/// What comes to a group goes to one of it, so a visit must not be one: it would take messages from the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_subscription_is_tried_under_a_group_of_its_own() {
+    let mut site = Site::new().await;
+    site.set("SHARED_SUBSCRIPTION_GROUP", "hall");
+    for version in ["5", "3.1.1"] {
+        site.set("MQTT_VERSION", version);
+        let report = site.check(&[]).await;
+        report.is(&[NO_SEND]).says(
+            "subscribe",
+            &["$share/hall-check-", "/kinesisfirehose/message/binary/#"],
+        );
+    }
+    let mut site = Site::with_broker(Mosquitto::without_subscriptions()).await;
+    site.set("SHARED_SUBSCRIPTION_GROUP", "hall");
+    let report = site.check(&[]).await;
+    report
+        .is(&[NO_SEND, ("subscribe", "failed")])
+        .says("subscribe", &["NotAuthorized", "SHARED_SUBSCRIPTION_GROUP"]);
 }
 
 /// One at whose broker the connector's user has these rights.
@@ -271,28 +262,12 @@ async fn a_last_will_that_is_refused_is_named() {
 /// Mosquitto with TLS under certificates of ours; the files are in its folder.
 fn with_tls(hosts: &[&str], expired: bool) -> Mosquitto {
     let folder = tempfile::tempdir().unwrap();
-    let authority = |name: &str| {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        fs::write(folder.path().join(name), pem).unwrap();
-        Issuer::new(params, key)
-    };
-    authority("other-ca.pem");
-    let issuer = authority("ca.pem");
-    let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-    let mut params = CertificateParams::new(hosts).unwrap();
-    if expired {
-        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
-    }
-    let key = KeyPair::generate().unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap();
-    fs::write(folder.path().join("broker.pem"), certificate.pem()).unwrap();
-    fs::write(folder.path().join("broker.key"), key.serialize_pem()).unwrap();
+    let write = |name: &str, pem: &str| fs::write(folder.path().join(name), pem).unwrap();
+    let authority = Authority::new("authority");
+    write("ca.pem", &authority.pem);
+    write("other-ca.pem", &Authority::new("somebody else").pem);
+    let years = if expired { 1975..2020 } else { 1975..4096 };
+    authority.issue_for(folder.path(), "broker", hosts, years);
     let lines = [
         "listener {port} 127.0.0.1",
         "allow_anonymous true",
@@ -339,4 +314,29 @@ async fn certificates_that_do_not_fit_are_named() {
             None => report.is(&[NO_SEND]).says("broker", &["is trusted"]),
         };
     }
+}
+
+/// The broker says that it refuses it, and not why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_ours_that_has_expired_is_named() {
+    let mut site = Site::with_broker(with_tls(&["127.0.0.1"], false)).await;
+    let folder = site.folder.path();
+    let strangers = Authority::new("somebody else");
+    strangers.issue_for(folder, "ours", &["device"], 2001..2002);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let (certificate, key) = (file("ours.pem"), file("ours.key"));
+    let ca = site.broker.folder().join("ca.pem").display().to_string();
+    site.set(
+        "MQTT_URL",
+        format!("mqtts://127.0.0.1:{}", site.broker.port),
+    );
+    site.set("MQTT_CA_FILE", ca);
+    site.set("MQTT_CERT_FILE", certificate);
+    site.set("MQTT_KEY_FILE", key);
+    // This broker does not ask for one.
+    let words = [
+        "ours.pem (MQTT_CERT_FILE) has expired, on 2002-01-01",
+        "clock",
+    ];
+    site.check(&[]).await.is(&[NO_SEND]).says("files", &words);
 }

@@ -11,6 +11,7 @@ mod aws;
 mod broker;
 mod client_id;
 mod disk;
+mod identity;
 mod site;
 
 use std::fs;

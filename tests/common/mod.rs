@@ -9,11 +9,13 @@
 
 mod aggregated;
 mod app;
+mod authority;
 mod connector;
 mod disk;
 #[cfg(feature = "local")]
 mod endpoint;
 pub mod http;
+pub mod iot;
 mod mosquitto;
 mod packets;
 mod ports;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use aggregated::{decompressed, lines, telemetry};
 pub use app::{App, Status};
+pub use authority::Authority;
 pub use connector::{
     ConnectorProcess, RunningConnector, imbalance, parameters, program, quick_firehose,
 };

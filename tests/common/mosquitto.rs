@@ -17,6 +17,8 @@ pub struct MosquittoOptions {
     pub lines: Vec<String>,
     /// Whether `lines` bring the listener and its access rules.
     pub own_listener: bool,
+    /// What more its environment has in it. `{dir}` stands for the test's folder.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// A running Mosquitto.
@@ -24,6 +26,7 @@ pub struct Mosquitto {
     /// Where it listens.
     pub port: u16,
     folder: tempfile::TempDir,
+    environment: Vec<(&'static str, String)>,
     process: Option<Child>,
 }
 
@@ -61,13 +64,45 @@ impl Mosquitto {
         }
         fs::write(folder.path().join("mosquitto.conf"), text)
             .expect("its configuration is written");
+        let environment = options.environment.into_iter();
         let mut mosquitto = Mosquitto {
             port,
+            environment: environment
+                .map(|(name, value)| (name, value.replace("{dir}", &dir)))
+                .collect(),
             folder,
             process: None,
         };
         mosquitto.launch();
         mosquitto
+    }
+
+    /// Starts one that refuses every subscription and takes whatever is published.
+    pub fn without_subscriptions() -> Self {
+        let plugin = fs::read_dir("/usr/lib")
+            .expect("there are libraries")
+            .filter_map(|entry| Some(entry.ok()?.path().join("mosquitto_dynamic_security.so")))
+            .chain([PathBuf::from("/usr/lib/mosquitto_dynamic_security.so")])
+            .find(|path| path.exists())
+            .expect("mosquitto brings its plugin along");
+        let folder = tempfile::tempdir().expect("a folder for mosquitto");
+        let rights = r#"{"defaultACLAccess": {"publishClientSend": true, "publishClientReceive": true,
+            "subscribe": false, "unsubscribe": true}, "clients": [], "groups": [], "roles": []}"#;
+        fs::write(folder.path().join("rights.json"), rights).expect("its rights are written");
+        let lines = [
+            "listener {port} 127.0.0.1",
+            "allow_anonymous true",
+            &format!("plugin {}", plugin.display()),
+            "plugin_opt_config_file {dir}/rights.json",
+        ];
+        Self::start_in(
+            folder,
+            MosquittoOptions {
+                own_listener: true,
+                lines: lines.map(str::to_owned).to_vec(),
+                ..MosquittoOptions::default()
+            },
+        )
     }
 
     /// Its folder.
@@ -85,6 +120,7 @@ impl Mosquitto {
         let process = Command::new(program())
             .arg("-c")
             .arg(self.folder.path().join("mosquitto.conf"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(self.folder.path().join("log")).expect("its log is made"))
@@ -100,6 +136,11 @@ impl Mosquitto {
             );
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// How often anybody connected.
+    pub fn connections(&self) -> usize {
+        self.log().matches("New connection from").count()
     }
 
     /// What it wrote to its log.

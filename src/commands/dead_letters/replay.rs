@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::dead_letters::{Letters, Replay, Segment};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
-use kinesis_edge::parameters::{self, LogFormat};
+use kinesis_edge::parameters::{self, LogFormat, SendingParameters};
 use kinesis_edge::telemetry;
 use serde_json::json;
 
@@ -37,13 +37,16 @@ pub fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Only list what would be sent"),
         )
-        .args(parameters::args_aggregation())
+        .args(parameters::args_sending())
 }
 
 pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCode> {
     let json = matches.get_flag("json");
-    let aggregation = match parameters::load_aggregation(matches) {
-        Ok(aggregation) => aggregation,
+    let SendingParameters {
+        aggregation,
+        identity,
+    } = match parameters::load_sending(matches) {
+        Ok(sending) => sending,
         Err(faults) => return Ok(report(&faults)),
     };
     if matches.get_flag("dry-run") {
@@ -74,6 +77,7 @@ pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCo
         Some(stream) => {
             let destination = Firehose::new(FirehoseSettings {
                 region: stream.region().to_owned(),
+                identity,
                 ..FirehoseSettings::default()
             })
             .await;

@@ -11,7 +11,7 @@ use clap::{ArgMatches, Command};
 use kinesis_edge::arn::DeliveryStreamArn;
 use kinesis_edge::batch::{BATCH_MAX_BYTES, BATCH_MAX_RECORDS};
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
-use kinesis_edge::parameters::{self, LogFormat};
+use kinesis_edge::parameters::{self, LogFormat, SendingParameters};
 use kinesis_edge::queue::disk::{DiskStream, Mend, OfflineQueue, Place, Wanted};
 use kinesis_edge::telemetry;
 use serde_json::json;
@@ -39,13 +39,16 @@ pub fn command() -> Command {
              Exit status: 0 when all arrived, 1 when something was left, 2 for a faulty configuration.",
         )
         .arg(super::arg_stream())
-        .args(parameters::args_aggregation())
+        .args(parameters::args_sending())
 }
 
 pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCode> {
     let json = matches.get_flag("json");
-    let aggregation = match parameters::load_aggregation(matches) {
-        Ok(aggregation) => aggregation,
+    let SendingParameters {
+        aggregation,
+        identity,
+    } = match parameters::load_sending(matches) {
+        Ok(sending) => sending,
         Err(faults) => return Ok(report(&faults)),
     };
     telemetry::init_logs(LogFormat::Text, &["kinesis_edge"]);
@@ -74,6 +77,7 @@ pub async fn execute(matches: &ArgMatches, path: &Path) -> anyhow::Result<ExitCo
         Some(region) => {
             let settings = FirehoseSettings {
                 region,
+                identity,
                 ..FirehoseSettings::default()
             };
             let destination = Firehose::new(settings).await;

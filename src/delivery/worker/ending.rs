@@ -85,7 +85,9 @@ impl<D: Destination> Worker<D> {
     /// Reads records though it is not their turn: not to be sent, but to end them.
     pub(super) fn load_anyway(&mut self, now: Instant) {
         if !self.refill.is_loading() && self.refill.not_before(now).is_none() {
-            self.refill.start(&self.stream, BATCH_MAX_RECORDS, 0);
+            let blocking = &self.context.blocking;
+            self.refill
+                .start(&self.stream, blocking, BATCH_MAX_RECORDS, 0);
         }
     }
 
@@ -137,8 +139,8 @@ impl<D: Destination> Worker<D> {
         self.end_burials().await;
         let mut left: Vec<Record> = self
             .in_flight
-            .drain()
-            .flat_map(|(_, flight)| flight.records)
+            .drain(..)
+            .flat_map(|flight| flight.records)
             .collect();
         let in_flight = left.len();
         {

@@ -22,17 +22,19 @@ impl<D: Destination> Worker<D> {
             Ok((id, result)) => (id, result),
             Err(error) => (error.id(), Err(panicked(&error))),
         };
-        let Some(Flight {
+        // They are few: as many as there are calls at a time.
+        let Some(place) = self.in_flight.iter().position(|flight| flight.id == id) else {
+            return;
+        };
+        let Flight {
+            id: _,
             records,
             groups,
             generation,
             expected,
             call,
             _permit,
-        }) = self.in_flight.remove(&id)
-        else {
-            return;
-        };
+        } = self.in_flight.remove(place);
         let sent = groups.as_ref().map_or(records.len(), Vec::len);
         let outcomes = match result {
             Ok(mut outcomes) => {

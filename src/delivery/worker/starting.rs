@@ -46,8 +46,9 @@ impl<D: Destination> Worker<D> {
             }
             if expected != planned.batch && self.refill.not_before(now).is_none() {
                 let records = self.packing.records_of(free);
+                let blocking = &self.context.blocking;
                 self.refill
-                    .start(&self.stream, records, planned.batch.records);
+                    .start(&self.stream, blocking, records, planned.batch.records);
                 return;
             }
             let planned = if self.schedule.is_all_due() && self.stream.unread() == 0 {
@@ -120,7 +121,7 @@ impl<D: Destination> Worker<D> {
         let cargo = self.packing.load(&mut records, groups.as_deref());
         let (destination, stream) = (self.context.destination.clone(), Arc::clone(&self.stream));
         let single = self.context.settings.publish_interval.is_zero();
-        let ledger = self.context.ledger.clone();
+        let (ledger, blocking) = (self.context.ledger.clone(), self.context.blocking.clone());
         let open_call = ledger.begin_call();
         // The last two are set where the call fails; `otel.status_code` is how a span says that it is of one.
         let span = tracing::debug_span!(
@@ -128,7 +129,7 @@ impl<D: Destination> Worker<D> {
             error.code = Empty, otel.status_code = Empty,
         );
         let call = async move {
-            let data = cargo.into_data().await?;
+            let data = cargo.into_data(&blocking).await?;
             tracing::debug!(firehose_records = data.len(), "calling");
             let sizes: Vec<usize> = data.iter().map(Bytes::len).collect();
             let outcomes = if single && let [record] = data.as_slice() {
@@ -148,16 +149,14 @@ impl<D: Destination> Worker<D> {
         });
         let call = self.calls.spawn(call.instrument(span));
         let generation = self.backoff.generation();
-        self.in_flight.insert(
-            call.id(),
-            Flight {
-                records,
-                groups,
-                generation,
-                expected: room,
-                call: open_call,
-                _permit: permit,
-            },
-        );
+        self.in_flight.push(Flight {
+            id: call.id(),
+            records,
+            groups,
+            generation,
+            expected: room,
+            call: open_call,
+            _permit: permit,
+        });
     }
 }

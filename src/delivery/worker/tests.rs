@@ -289,6 +289,8 @@ impl Bench {
             room: Arc::default(),
             deadline: told,
             dead_letters,
+            // The clock of most tests stands still, and must not jump ahead while a thread works.
+            blocking: Blocking::at_once(),
             settings,
         };
         let worker = Worker::new(Arc::clone(&stream), context);

@@ -15,8 +15,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-/// The longest answer that is read: 500 record ids of the service are 120 kB.
-const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
+use super::guard::AnswerLimit;
 
 /// What the SDK is given to read in place of an answer.
 const NO_ENTRIES: &[u8] = b"{\"FailedPutCount\":0,\"RequestResponses\":[]}";
@@ -26,15 +25,18 @@ const NO_ENTRIES: &[u8] = b"{\"FailedPutCount\":0,\"RequestResponses\":[]}";
 pub(super) struct Carrier {
     /// What is sent.
     body: Bytes,
+    /// How long the answer may be.
+    limit: AnswerLimit,
     /// What came back so far.
     answer: Arc<Mutex<BytesMut>>,
 }
 
 impl Carrier {
-    /// For a call with this body.
-    pub fn new(body: Bytes) -> Self {
+    /// For a call with this body, of so many records.
+    pub fn new(body: Bytes, records: usize) -> Self {
         Carrier {
             body,
+            limit: AnswerLimit::of_batch(records),
             answer: Arc::default(),
         }
     }
@@ -63,8 +65,9 @@ impl Intercept for Carrier {
         &self,
         context: &mut BeforeTransmitInterceptorContextMut<'_>,
         _: &RuntimeComponents,
-        _: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(self.limit);
         let request = context.request_mut();
         let length = self.body.len().to_string();
         request.headers_mut().insert("content-length", length);
@@ -84,7 +87,7 @@ impl Intercept for Carrier {
             let length = body
                 .content_length()
                 .and_then(|length| usize::try_from(length).ok());
-            let expected = length.unwrap_or_default().min(ANSWER_MAX_BYTES);
+            let expected = length.unwrap_or_default().min(self.limit.bytes());
             let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
             *answer = BytesMut::with_capacity(expected);
             *response.body_mut() = SdkBody::from_body_1_x(Aside {
@@ -116,10 +119,6 @@ impl Body for Aside {
                 Some(Ok(frame)) => {
                     let data = frame.into_data().unwrap_or_default();
                     let mut answer = self.answer.lock().unwrap_or_else(PoisonError::into_inner);
-                    if answer.len() + data.len() > ANSWER_MAX_BYTES {
-                        let error = format!("the answer is longer than {ANSWER_MAX_BYTES} bytes");
-                        return Poll::Ready(Some(Err(error.into())));
-                    }
                     answer.extend_from_slice(&data);
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),

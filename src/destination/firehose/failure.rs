@@ -8,13 +8,25 @@ use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::classify::is_retryable;
 use super::super::{CallError, ServiceError};
+use super::credentials::Unavailable;
+use super::guard::Clocks;
+
+/// Codes of calls that may have been refused for their date. The SDK, too, counts refused access among them.
+const FOR_THE_DATE: [&str; 6] = [
+    "InvalidSignatureException",
+    "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
+    "RequestExpired",
+    "AccessDeniedException",
+    "AccessDenied",
+];
 
 /// What a failed call says: the service's code where it answered, else what happened on the way.
-pub(super) fn call_error<E>(error: SdkError<E, HttpResponse>) -> CallError
+pub(super) fn call_error<E>(error: &SdkError<E, HttpResponse>) -> CallError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match &error {
+    match error {
         SdkError::ServiceError(context) => {
             let status = context.raw().status().as_u16();
             let meta = context.err().meta();
@@ -25,21 +37,35 @@ where
                 || format!("the service answered with HTTP status {status}"),
                 |message| without_quote(message).to_owned(),
             );
+            // The next call is dated by the clock of this answer.
+            let clocks = context
+                .raw()
+                .extension::<Clocks>()
+                .filter(|clocks| clocks.is_misdated() && FOR_THE_DATE.contains(&code.as_str()));
+            let message = match clocks.and_then(|clocks| clocks.wrong()) {
+                Some(skew) => format!("this device's clock is {skew}: {message}"),
+                None => message,
+            };
             CallError {
-                retryable: status >= 500 || is_retryable(&code),
+                retryable: status >= 500 || is_retryable(&code) || clocks.is_some(),
                 error: ServiceError::new(code, message),
             }
         }
-        SdkError::TimeoutError(_) => on_the_way("Timeout", &error),
-        SdkError::DispatchFailure(_) => on_the_way("ConnectionError", &error),
+        SdkError::TimeoutError(_) => on_the_way("Timeout", error),
+        SdkError::DispatchFailure(_) => on_the_way("ConnectionError", error),
         SdkError::ResponseError(context) => {
-            let mut failure = on_the_way("UnreadableResponse", &error);
+            let mut failure = on_the_way("UnreadableResponse", error);
             let status = context.raw().status().as_u16();
-            failure.error.message = format!("HTTP status {status}: {}", failure.error.message);
+            let told = match status {
+                300..=399 => "it points elsewhere, and records are sent nowhere else",
+                _ if failure.error.message == NOTHING_SAID => "the answer says nothing more",
+                _ => &*failure.error.message,
+            };
+            failure.error.message = format!("HTTP status {status}: {told}");
             failure
         }
         // No usable endpoint: nothing was sent and nothing is wrong with the record.
-        _ => on_the_way("RequestNotSent", &error),
+        _ => on_the_way("RequestNotSent", error),
     }
 }
 
@@ -51,24 +77,44 @@ fn without_quote(message: &str) -> &str {
     message[..end.min(quote)].trim_end()
 }
 
+/// What the SDK makes of an answer that names no error.
+const NOTHING_SAID: &str = "unhandled error: Error";
+
+/// How the TLS library begins to say what is wrong with a certificate.
+const CERTIFICATE_REFUSED: &str = "invalid peer certificate";
+
 fn on_the_way(code: &str, error: &(dyn Error + 'static)) -> CallError {
     let about_credentials = causes(error).find_map(|cause| cause.downcast_ref());
     CallError {
         retryable: true,
         error: match about_credentials {
             Some(error) => no_credentials(error),
-            // The outermost error only says that it was one.
-            None => ServiceError::new(code, in_one_line(error.source().unwrap_or(error))),
+            None => {
+                // The outermost error only says that it was one.
+                let message = in_one_line(error.source().unwrap_or(error));
+                // The SDK gives no kinds of errors, so its words have to tell.
+                let is_certificates = message.contains(CERTIFICATE_REFUSED);
+                let code = if is_certificates {
+                    "CertificateError"
+                } else {
+                    code
+                };
+                ServiceError::new(code, message)
+            }
         },
     }
 }
 
 /// What to do where the credentials are missing; what went wrong where they cannot be had.
 pub(super) fn no_credentials(error: &CredentialsError) -> ServiceError {
+    if let Some(Unavailable(told)) = causes(error).find_map(<dyn Error>::downcast_ref) {
+        return told.clone();
+    }
     let message = match error {
         CredentialsError::CredentialsNotLoaded(_) => {
             "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE \
-             with a profile that has them, or give this machine or container a role"
+             with a profile that has them, or IOT_CREDENTIAL_ENDPOINT for those of the device's certificate, or give \
+             this machine or container a role"
                 .to_owned()
         }
         _ => format!(
@@ -80,12 +126,14 @@ pub(super) fn no_credentials(error: &CredentialsError) -> ServiceError {
 }
 
 /// An error and what it came from, from the outside in.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// All that an error has to say to a person, as one line of a log.
-fn in_one_line(error: &(dyn Error + 'static)) -> String {
+pub(super) fn in_one_line(error: &(dyn Error + 'static)) -> String {
     let causes: Vec<String> = causes(error).map(ToString::to_string).collect();
     let words = causes.join(": ");
     let words = words.split_whitespace().collect::<Vec<_>>().join(" ");

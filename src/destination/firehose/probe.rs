@@ -10,14 +10,11 @@ use aws_sdk_firehose::config::interceptors::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
     BeforeTransmitInterceptorContextRef,
 };
-use aws_sdk_firehose::config::{
-    ConfigBag, Credentials, Intercept, ProvideCredentials, RuntimeComponents,
-};
+use aws_sdk_firehose::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
 use aws_sdk_firehose::error::BoxError;
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 
-use super::failure::{call_error, no_credentials, without_secrets};
+use super::failure::{call_error, without_secrets};
+use super::guard::{Clocks, REQUEST_ID};
 use super::{Firehose, made_up_credentials};
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{CallError, ServiceError};
@@ -27,10 +24,12 @@ use crate::destination::{CallError, ServiceError};
 const CONTENT_REFUSED: [&str; 2] = ["InvalidArgumentException", "ValidationException"];
 
 /// Codes of the SDK's side: nothing was answered.
-const UNANSWERED: [&str; 3] = ["Timeout", "ConnectionError", "RequestNotSent"];
-
-/// The header that each answer of the service has, and that of whoever stands in for it: an id of the call.
-const REQUEST_ID: &str = "x-amzn-requestid";
+const UNANSWERED: [&str; 4] = [
+    "Timeout",
+    "ConnectionError",
+    "CertificateError",
+    "RequestNotSent",
+];
 
 /// An access key id is shown with this many characters of each end, if it is longer than both.
 const SHOWN_OF_KEY_ID: usize = 4;
@@ -38,8 +37,8 @@ const SHOWN_OF_KEY_ID: usize = 4;
 /// Credentials, without what is secret about them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoundCredentials {
-    /// The link of the chain that has them, for a person.
-    pub source: &'static str,
+    /// Where they come from, for a person: "from …".
+    pub source: String,
     /// The access key id, shortened.
     pub access_key_id: String,
     /// When they end; `None` where nobody says so.
@@ -66,16 +65,13 @@ impl Firehose {
     /// # Errors
     /// What a call would fail with for want of credentials.
     pub async fn find_credentials(&self) -> Result<FoundCredentials, ServiceError> {
-        let Some(provider) = self.inner.sdk.credentials_provider() else {
-            return Err(ServiceError::new(
-                "NoCredentials",
-                "there is nothing that provides them",
-            ));
+        let found = match &self.inner.keeper {
+            Some(keeper) => keeper.credentials().await?,
+            None => made_up_credentials(),
         };
-        let found = provider.provide_credentials().await;
-        let found = found.map_err(|error| no_credentials(&error))?;
+        let source = self.inner.source.clone();
         Ok(FoundCredentials {
-            source: source(&found),
+            source: source.unwrap_or_else(|| link(&found).to_owned()),
             access_key_id: shortened(found.access_key_id()),
             expires: found.expiry(),
         })
@@ -132,13 +128,15 @@ impl Firehose {
             call = call.config_override(credentials).interceptor(Unsigned);
         }
         let call = call.send();
-        self.bounded(0, async { call.await.map(drop).map_err(call_error) })
-            .await
+        self.bounded(0, async {
+            call.await.map(drop).map_err(|error| call_error(&error))
+        })
+        .await
     }
 }
 
 /// The link of the SDK's chain, in the words of the README.
-fn source(credentials: &Credentials) -> &'static str {
+fn link(credentials: &Credentials) -> &'static str {
     use AwsCredentialFeature as From;
     let features = credentials.get_property::<Vec<AwsCredentialFeature>>();
     // The last one is the outermost: a profile that assumes a role is a profile.
@@ -234,13 +232,11 @@ impl Intercept for Watch {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        let date = response.headers().get("date");
-        let theirs = date.and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-        let theirs = theirs.and_then(|date| SystemTime::try_from(date).ok());
+        let clocks = response.extension::<Clocks>();
         let mut greeting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         greeting.status = response.status().as_u16();
         greeting.is_the_services = response.headers().contains_key(REQUEST_ID);
-        greeting.clocks = theirs.map(|theirs| (theirs, SystemTime::now()));
+        greeting.clocks = clocks.map(|clocks| (clocks.theirs, clocks.ours));
         Ok(())
     }
 }

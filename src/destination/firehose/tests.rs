@@ -30,19 +30,33 @@ fn an_answer_without_a_record_id_leaves_the_record_in_the_unknown() {
 /// What a batch of `count` records becomes of when the endpoint gives this answer, byte for byte, and
 /// the request it got.
 async fn answered(count: usize, answer: Vec<u8>) -> (Result<Vec<Outcome>, CallError>, String) {
+    let (mut results, mut requests) = answered_in_turn(count, vec![answer]).await;
+    (results.remove(0), requests.remove(0))
+}
+
+/// The same of one batch after the other, each on a connection of its own.
+async fn answered_in_turn(
+    count: usize,
+    answers: Vec<Vec<u8>>,
+) -> (Vec<Result<Vec<Outcome>, CallError>>, Vec<String>) {
+    let calls = answers.len();
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
-        let (mut socket, _) = listener.accept().await.unwrap();
-        let (mut request, mut part) = (Vec::new(), [0; 4096]);
-        // The body is one piece of JSON, and it ends so.
-        while !request.ends_with(b"]}") {
-            let read = socket.read(&mut part).await.unwrap();
-            request.extend_from_slice(&part[..read]);
+        let mut requests = Vec::new();
+        for answer in answers {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let (mut request, mut part) = (Vec::new(), [0; 4096]);
+            // The body is one piece of JSON, and it ends so.
+            while !request.ends_with(b"]}") {
+                let read = socket.read(&mut part).await.unwrap();
+                request.extend_from_slice(&part[..read]);
+            }
+            // Whoever has read enough of it hangs up.
+            let _ = socket.write_all(&answer).await;
+            requests.push(String::from_utf8(request).unwrap());
         }
-        // Whoever has read enough of it hangs up.
-        let _ = socket.write_all(&answer).await;
-        String::from_utf8(request).unwrap()
+        requests
     });
     let settings = FirehoseSettings {
         stand_in: Some(url),
@@ -51,9 +65,12 @@ async fn answered(count: usize, answer: Vec<u8>) -> (Result<Vec<Outcome>, CallEr
     let firehose = Firehose::new(settings).await;
     let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
     let stream = DeliveryStreamArn::parse(arn, &Partitions::default()).unwrap();
-    let records = vec![Bytes::from_static(b"record"); count];
-    let outcomes = firehose.put_batch(&stream, records).await;
-    (outcomes, server.await.unwrap())
+    let mut results = Vec::new();
+    for _ in 0..calls {
+        let records = vec![Bytes::from_static(b"record"); count];
+        results.push(firehose.put_batch(&stream, records).await);
+    }
+    (results, server.await.unwrap())
 }
 
 fn with_body(status: &str, body: &str) -> Vec<u8> {
@@ -106,7 +123,7 @@ async fn what_is_no_answer_leaves_the_records_in_the_unknown() {
             "cannot be read",
         ),
         (with_body("200 OK", ""), "cannot be read"),
-        (with_body("200 OK", &too_long), "longer than 4194304 bytes"),
+        (with_body("200 OK", &too_long), "longer than 16896 bytes"),
         (
             b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{".to_vec(),
             "",
@@ -130,4 +147,56 @@ async fn an_error_is_read_by_the_sdk() {
         error.error,
         ServiceError::new("ResourceNotFoundException", "gone")
     );
+}
+
+/// An error with the date of the service's clock, which is so many hours ahead of ours.
+fn dated(hours: u64, code: &str) -> Vec<u8> {
+    let date = crate::utc::http_date(SystemTime::now() + Duration::from_secs(hours * 3600));
+    let body = format!(r#"{{"__type":"{code}","message":"no"}}"#);
+    let head = format!(
+        "HTTP/1.1 403 Forbidden\r\nConnection: close\r\nDate: {date}\r\nx-amzn-requestid: 1"
+    );
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+#[tokio::test]
+async fn a_call_that_may_be_refused_for_its_date_is_made_again_dated_by_the_services_clock() {
+    for code in ["AccessDeniedException", "InvalidSignatureException"] {
+        let (results, requests) = answered_in_turn(1, vec![dated(5, code); 2]).await;
+        let mut errors = results.into_iter().map(Result::unwrap_err);
+        let (first, second) = (errors.next().unwrap(), errors.next().unwrap());
+        assert!(first.retryable, "{first}");
+        let told = "this device's clock is 5 h behind: no";
+        assert_eq!(first.error, ServiceError::new(code, told));
+        // The second was dated as it should be, so it is refused for something else.
+        assert_eq!(second.retryable, code == "InvalidSignatureException");
+        assert_eq!(second.error, ServiceError::new(code, "no"));
+        let date = |request: &str| {
+            let line = request
+                .lines()
+                .find_map(|line| line.strip_prefix("x-amz-date: "));
+            line.unwrap().to_owned()
+        };
+        let (first, second) = (date(&requests[0]), date(&requests[1]));
+        assert!(second > first, "{second} is not later than {first}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_that_says_nothing_of_dates_is_not_blamed_on_the_clock() {
+    let (result, _) = answered(1, dated(5, "ResourceNotFoundException")).await;
+    let error = result.unwrap_err();
+    assert!(!error.retryable);
+    assert_eq!(error.error.message, "no");
+}
+
+#[tokio::test]
+async fn an_error_that_does_not_end_is_not_read_to_its_end() {
+    let endless = vec![b' '; 17 * 1024];
+    let head = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 1000000000\r\n\r\n";
+    let (result, _) = answered(1, [&head[..], &endless].concat()).await;
+    let error = result.unwrap_err();
+    assert!(error.retryable);
+    let told = "HTTP status 500: the answer is longer than 16384 bytes";
+    assert_eq!(error.error, ServiceError::new("UnreadableResponse", told));
 }

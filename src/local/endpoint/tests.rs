@@ -2,6 +2,7 @@
 //! all of it through the real AWS SDK.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 use aws_sdk_firehose::config::retry::RetryConfig;
 use aws_sdk_firehose::config::{BehaviorVersion, Credentials, Region};
@@ -632,4 +633,21 @@ async fn its_clock_can_be_set() {
     assert!(year().await < now - 2);
     endpoint.faults().clear();
     assert!(year().await <= now + 1);
+}
+
+#[tokio::test]
+async fn a_signature_is_refused_for_its_date() {
+    let endpoint = endpoint().await;
+    let dated = |date: &str| format!("{BATCH}\r\nX-Amz-Date: {date}");
+    let call = batch("s", &["x"]);
+    for date in ["20200101T000000Z", "21000101T000000Z"] {
+        let (status, code) = refused(&endpoint, &dated(date), &call).await;
+        assert_eq!((status, &*code), (403, "InvalidSignatureException"));
+    }
+    // By its own clock, which may be wrong.
+    let until_2020 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let ahead = 1_577_836_800 - until_2020.unwrap().as_secs() as i64;
+    endpoint.faults().set_clock_ahead(ahead);
+    let (status, ..) = ask(&endpoint, &dated("20200101T000001Z"), &call).await;
+    assert_eq!(status, 200);
 }

@@ -21,6 +21,7 @@ const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
 const SUBSCRIBE: u8 = 8;
+const UNSUBSCRIBE: u8 = 10;
 const PINGREQ: u8 = 12;
 const DISCONNECT: u8 = 14;
 
@@ -54,6 +55,7 @@ impl Broker {
             protocol,
             clean: false,
             filters: vec!["in".into()],
+            former_filters: Vec::new(),
             receive_maximum: 10,
             keep_alive_seconds: 30,
         })
@@ -257,6 +259,54 @@ async fn subscribes_on_every_connection_also_where_the_broker_kept_the_session()
         }
     })
     .await;
+}
+
+/// A session that the broker kept may have subscriptions of an earlier configuration. They end, once the present ones
+/// stand; where the broker kept nothing there are none.
+#[tokio::test]
+async fn former_subscriptions_of_a_kept_session_end_behind_the_present_ones() {
+    const UNSUBACK: &[u8] = &[0xb0, 2, 0xff, 0xfe];
+    const UNSUBACK_V5: &[u8] = &[0xb0, 5, 0xff, 0xfe, 0, 0, 0x11];
+    let connack = |protocol, resumed| match protocol {
+        Protocol::V5 => connack_v5(resumed, 5, 1000),
+        Protocol::V311 => vec![0x20, 2, u8::from(resumed), 0],
+    };
+    for (protocol, suback, unsuback) in [
+        (Protocol::V311, SUBACK, UNSUBACK),
+        (Protocol::V5, SUBACK_V5, UNSUBACK_V5),
+    ] {
+        let broker = Broker::start().await;
+        let mut session = Session::new(SessionSettings {
+            filters: vec!["$share/g/in".into()],
+            former_filters: vec!["in".into(), "in/#".into()],
+            ..(*broker.session(ProtocolChoice::Only(protocol)).settings).clone()
+        });
+        for resumed in [true, false] {
+            let mut peer = while_driving(&mut session, async {
+                let mut peer = broker.accept().await;
+                peer.send(&connack(protocol, resumed)).await;
+                peer.expect(SUBSCRIBE).await;
+                if resumed {
+                    let (_, body) = peer.expect(UNSUBSCRIBE).await;
+                    let properties = usize::from(protocol == Protocol::V5);
+                    assert_eq!(body[..2], [0xff, 0xfe]);
+                    assert_eq!(body[2 + properties..], *b"\0\x02in\0\x04in/#");
+                }
+                peer.send(suback).await;
+                if resumed {
+                    peer.send(unsuback).await;
+                }
+                peer
+            })
+            .await;
+            while !session.can_publish() {
+                next(&mut session).await;
+            }
+            // The next that is written.
+            session.publish(&"out".into(), "x".into());
+            while_driving(&mut session, peer.expect(PUBLISH)).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -244,3 +244,68 @@ fn who_may_read_a_file_is_told_by_its_mode() {
         assert_eq!(entry.text.is_ok(), is_fine, "{mode:o}");
     }
 }
+
+#[test]
+fn a_json_object_says_the_same() {
+    let file = parse(
+        "{\"TOPIC_PREFIX\":\"a \\\"b\\\"\",\n \"RECORD_DELIMITER\":\"\\\\n\",\n \"PUBLISH_WHEN_FULL\":false,\n \
+         \"PUBLISH_INTERVAL\":30,\n \"MEMORY_SIZE\":40000.0,\n \"RECORD_MAX_AGE\":0.0,\n \"QUEUE_DIR\":\"\",\n \
+         \"LOG_FORMAT\":null}\n",
+    );
+    assert!(file.faults.is_empty(), "{:?}", file.faults);
+    for (parameter, text) in [
+        (&table::TOPIC_PREFIX, Some("a \"b\"")),
+        (&table::RECORD_DELIMITER, Some("\\n")),
+        (&table::PUBLISH_WHEN_FULL, Some("false")),
+        (&table::PUBLISH_INTERVAL, Some("30")),
+        (&table::MEMORY_SIZE, Some("40000")),
+        (&table::RECORD_MAX_AGE, Some("0")),
+        (&table::QUEUE_DIR, None),
+        (&table::LOG_FORMAT, None),
+    ] {
+        assert_eq!(
+            value(&file, parameter).as_deref(),
+            text,
+            "{}",
+            parameter.env
+        );
+    }
+    let place = &file
+        .get(&table::PUBLISH_INTERVAL)
+        .expect("it is there")
+        .place;
+    assert_eq!(place.to_string(), "/etc/k.toml:4");
+}
+
+#[test]
+fn faults_of_a_json_object_are_told_as_those_of_toml() {
+    for (written, kind) in [
+        ("1.5", "fraction"),
+        ("1e3", "exponent"),
+        ("[\"aws\"]", "a list"),
+        ("{\"A\":1}", "an object"),
+    ] {
+        let file = parse(&format!("{{\"RECORD_MAX_AGE\":{written}}}"));
+        let text = &file.get(&table::RECORD_MAX_AGE).expect(written).text;
+        let not_text = text.as_ref().expect_err(written);
+        assert!(not_text.problem.contains(kind), "{}", not_text.problem);
+        assert_eq!(not_text.shown, written);
+    }
+    let told = faults("{\n\"PUBLISH_INTERVALL\": 1\n}");
+    assert_eq!(told[0].0, 2);
+    assert!(
+        told[0].1.contains("PUBLISH_INTERVAL is the nearest"),
+        "{told:?}"
+    );
+    let told = faults("{\"PUBLISH_INTERVAL\": 1\n");
+    assert!(told[0].1.starts_with("it is not JSON: "), "{told:?}");
+    assert!(!parse("{").is_whole);
+    // A password is as secret as in TOML.
+    let open = ConfigFile::parse(PATH, b"{\"MQTT_PASSWORD\":\"x\"}", true);
+    assert!(
+        open.get(&table::MQTT_PASSWORD)
+            .expect("it is there")
+            .text
+            .is_err()
+    );
+}

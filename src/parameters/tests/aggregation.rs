@@ -140,7 +140,7 @@ fn compression_needs_memory() {
 
 #[test]
 fn commands_that_send_read_these_and_no_others() {
-    let command = Command::new("drain").args(args_aggregation());
+    let command = Command::new("drain").args(args_sending());
     command.clone().debug_assert();
     let arguments = [
         "drain",

@@ -5,6 +5,30 @@ use regex_lite::Regex;
 use super::*;
 
 #[test]
+fn allowed_streams_are_a_list_of_arns_with_wildcards() {
+    let other = ARN.replace("stream/s", "stream/press-*");
+    let list = format!("{ARN},{other}");
+    let allowed = good("ALLOWED_DELIVERY_STREAM_ARNS", &list).allowed_streams;
+    let patterns: Vec<_> = allowed.iter().flat_map(|all| all.patterns()).collect();
+    assert_eq!(patterns, [ARN, &other]);
+    assert_eq!(
+        good("ALLOWED_DELIVERY_STREAM_ARNS", "").allowed_streams,
+        None
+    );
+    for (wrong, told) in [
+        (format!("{ARN},"), "it has an empty entry"),
+        (
+            "press-*".to_owned(),
+            "it names \"press-*\": it does not begin with",
+        ),
+        (ARN.replace("aws", "aws-cn"), "AWS_PARTITIONS"),
+    ] {
+        let problem = bad("ALLOWED_DELIVERY_STREAM_ARNS", &wrong).problem;
+        assert!(problem.contains(told), "{problem}");
+    }
+}
+
+#[test]
 fn queue_size_is_the_contracts_pattern() {
     let pattern = Regex::new(r"\A([2-9][0-9]{3}|[1-9][0-9]{4,})\z").unwrap();
     for number in (0..=20_100).chain([99_999, 100_000, 100_000_000]) {
@@ -211,6 +235,44 @@ fn limits_in_numbers() {
     bad("STATUS_MAX_BYTES", "4095");
     bad("STATUS_MAX_BYTES", "16777217");
     bad("STATUS_MAX_BYTES", "128KiB");
+}
+
+#[test]
+fn shared_subscription_groups() {
+    let name = "SHARED_SUBSCRIPTION_GROUP";
+    assert_eq!(with(&[]).unwrap().shared_subscription_group, None);
+    let long = "g".repeat(share::MAX_GROUP_BYTES);
+    for group in ["g", "press hall", "Größe", "$g", &long] {
+        let read = good(name, group).shared_subscription_group;
+        assert_eq!(read.as_deref(), Some(group));
+    }
+    for group in ["a/b", "+", "a#", "a\tb", &format!("{long}g")] {
+        bad(name, group);
+    }
+}
+
+/// Only what becomes part of a topic has to be fit for it.
+#[test]
+fn a_client_id_that_no_topic_may_have_is_a_fault_where_it_becomes_a_part_of_one() {
+    let group = ("SHARED_SUBSCRIPTION_GROUP", "g");
+    let interval = ("CONNECTOR_STATUS_INTERVAL", "60");
+    let long = "i".repeat(65_535);
+    for id in ["a+b", "#", &long] {
+        let id = ("MQTT_CLIENT_ID", id);
+        assert!(with(&[id]).is_ok() && with(&[id, group]).is_ok() && with(&[id, interval]).is_ok());
+        let faults = with(&[id, group, interval]).unwrap_err();
+        let [fault] = &faults.0[..] else {
+            panic!("{faults}");
+        };
+        assert_eq!(fault.parameter, "MQTT_CLIENT_ID");
+        assert!(
+            fault.problem.contains("SHARED_SUBSCRIPTION_GROUP"),
+            "{faults}"
+        );
+    }
+    for id in ["edge-1", "hall/7", &long[..65_000]] {
+        assert!(with(&[("MQTT_CLIENT_ID", id), group, interval]).is_ok());
+    }
 }
 
 #[test]

@@ -7,6 +7,10 @@ use crate::framing::{ENTRY_HEADER_BYTES, Header, Magic, put, seal, take};
 /// What a segment begins with.
 pub const MAGIC: Magic = *b"KEDGEQ";
 
+/// Longest file that is read, in bytes. More than any segment has: it is ended at a few megabytes, and the last
+/// group goes beyond that.
+pub const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
 /// What stands in an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry<'a> {
@@ -70,6 +74,10 @@ pub struct FinishedIn {
     /// First and last ordinals of runs, ascending.
     pub runs: Vec<(u32, u32)>,
 }
+
+/// No record of a segment has a higher ordinal: a file of ours has room for fewer entries. What says otherwise
+/// was not written by this program, and believing it would cost memory and time.
+pub const ORDINAL_MAX: u32 = (FILE_MAX_BYTES / ENTRY_HEADER_BYTES as u64) as u32;
 
 const STREAM: u8 = 1;
 const RECORD: u8 = 2;
@@ -155,7 +163,7 @@ pub fn read<'a>(header: &Header, kind: u8, entry: &'a [u8]) -> Option<Entry<'a>>
         MOVED => Some(Entry::Moved {
             origin: RecordKey {
                 segment: take(body)?,
-                ordinal: take_u32(body)?,
+                ordinal: take_ordinal(body)?,
             },
             record: take_record(header, body)?,
         }),
@@ -186,11 +194,11 @@ fn put_numbers(numbers: &[u64], out: &mut Vec<u8>) {
 fn take_numbers(body: &mut &[u8]) -> Option<Vec<u64>> {
     /// More segments than there ever are.
     const MOST: u64 = 10_000_000;
-    let (mut numbers, mut last) = (Vec::new(), 0u64);
+    let (mut numbers, mut last) = (Vec::<u64>::new(), 0u64);
     while !body.is_empty() {
         let first = last.checked_add(take(body)?)?;
         last = first.checked_add(take(body)?)?;
-        if last - first > MOST {
+        if last - first > MOST - numbers.len() as u64 {
             return None;
         }
         numbers.extend(first..=last);
@@ -200,7 +208,7 @@ fn take_numbers(body: &mut &[u8]) -> Option<Vec<u64>> {
 
 fn take_record<'a>(header: &Header, body: &mut &'a [u8]) -> Option<RecordEntry<'a>> {
     let stream = take_u32(body)?;
-    let ordinal = take_u32(body)?;
+    let ordinal = take_ordinal(body)?;
     let age = take(body)?;
     let age = (age >> 1) as i64 ^ -((age & 1) as i64);
     let received_unix_ms = header.created_unix_ms.wrapping_add(age as u64);
@@ -234,6 +242,9 @@ fn take_finished(body: &mut &[u8]) -> Option<FinishedIn> {
     for _ in 0..count {
         let first = next.checked_add(take_u32(body)?)?;
         let last = first.checked_add(take_u32(body)?)?;
+        if last > ORDINAL_MAX {
+            return None;
+        }
         runs.push((first, last));
         next = last;
     }
@@ -249,6 +260,10 @@ pub fn record_max_bytes(id_bytes: usize, data_bytes: usize) -> u64 {
 /// What the definition of a stream takes, both copies.
 pub fn stream_bytes(arn: &DeliveryStreamArn) -> u64 {
     2 * (ENTRY_HEADER_BYTES + 5 + arn.as_str().len()) as u64
+}
+
+fn take_ordinal(bytes: &mut &[u8]) -> Option<u32> {
+    take_u32(bytes).filter(|&ordinal| ordinal <= ORDINAL_MAX)
 }
 
 fn take_u32(bytes: &mut &[u8]) -> Option<u32> {
@@ -275,5 +290,33 @@ mod tests {
             prop_assert_eq!(length, bytes.len());
             prop_assert_eq!(read(&header, kind, &bytes), Some(entry));
         }
+    }
+
+    /// An entry whose checksum is right and that says what no writer would.
+    fn forged(kind: u8, numbers: &[u64]) -> Option<Entry<'static>> {
+        let header = Header {
+            number: 1,
+            created_unix_ms: 2,
+            salt: 3,
+        };
+        let mut bytes = vec![0; ENTRY_HEADER_BYTES];
+        numbers.iter().for_each(|&number| put(&mut bytes, number));
+        seal(header.salt, kind, &mut bytes);
+        read(&header, kind, bytes.leak())
+    }
+
+    #[test]
+    fn what_no_file_has_room_for_is_not_believed() {
+        let (most, beyond) = (u64::from(ORDINAL_MAX), u64::from(ORDINAL_MAX) + 1);
+        // Stream, ordinal, time, length of the id.
+        assert!(forged(RECORD, &[0, most, 0, 0]).is_some());
+        assert_eq!(forged(RECORD, &[0, beyond, 0, 0]), None);
+        assert_eq!(forged(MOVED, &[1, beyond, 0, 0, 0, 0]), None);
+        // Segment, runs, then for each where it begins and how many follow.
+        assert!(forged(FINISHED, &[1, 1, 0, most]).is_some());
+        assert_eq!(forged(FINISHED, &[1, 1, 0, beyond]), None);
+        assert_eq!(forged(FINISHED, &[1, 2, 0, most, 0, 1]), None);
+        // Twice six million segments.
+        assert_eq!(forged(REMOVED, &[1, 6_000_000, 1, 6_000_000]), None);
     }
 }

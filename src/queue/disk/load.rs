@@ -3,9 +3,10 @@
 
 use std::io;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::format::{Entry, RecordEntry, read};
 use super::index::StreamId;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::format::{Entry, RecordKey};
+use super::format::{Entry, FILE_MAX_BYTES, RecordKey};
 use super::index::StreamId;
 use super::scan::{Damage, Scan};
 use super::segment::{Bits, Place, Segment, file_name, number_of};
@@ -117,9 +117,6 @@ pub(super) fn recover(
     recovery.streams = state.streams.len();
     Ok((state, recovery, next_number))
 }
-
-/// More than any segment has: it is ended at a few megabytes, and the last group goes beyond that.
-const FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What is asked of the allocator to read a segment; what is not touched costs nothing. From glibc's
 /// limit of 32 MiB on such memory goes back to the system whole, and freeing it teaches the allocator
@@ -246,7 +243,7 @@ impl Pass<'_> {
                     continue;
                 }
                 Entry::Removed(numbers) => {
-                    told.retain(|number| !numbers.contains(number));
+                    told.retain(|number| numbers.binary_search(number).is_err());
                     continue;
                 }
                 Entry::Record(record) => record,
@@ -318,7 +315,7 @@ impl Pass<'_> {
             segment.notes_about.insert(of);
         }
         let finished = self.finished.entry(of).or_default();
-        (first..=last).for_each(|ordinal| finished.insert(ordinal));
+        finished.insert_run(first, last);
     }
 
     fn hold(&mut self, seen: &Seen, finished: &Bits, streams: &HashMap<u32, StreamId>) {

@@ -50,6 +50,25 @@ impl Bits {
         self.0[word] |= 1 << (number % 64);
     }
 
+    /// All from `first` to `last`.
+    pub fn insert_run(&mut self, first: u32, last: u32) {
+        if first > last {
+            return;
+        }
+        let (begin, end) = (first as usize / 64, last as usize / 64);
+        if end >= self.0.len() {
+            self.0.resize(end + 1, 0);
+        }
+        let (head, tail) = (u64::MAX << (first % 64), u64::MAX >> (63 - last % 64));
+        if begin == end {
+            self.0[begin] |= head & tail;
+            return;
+        }
+        self.0[begin] |= head;
+        self.0[begin + 1..end].fill(u64::MAX);
+        self.0[end] |= tail;
+    }
+
     /// Whether it was in.
     pub fn remove(&mut self, number: u32) -> bool {
         let was_in = self.contains(number);
@@ -304,6 +323,30 @@ mod tests {
         }
         // 2, 4 to 62, 65 to 129, 131 to 199.
         assert_eq!(bits.gaps(200), 4);
+    }
+
+    #[test]
+    fn a_run_is_all_from_its_first_to_its_last() {
+        for (first, last) in [
+            (0, 0),
+            (3, 9),
+            (0, 63),
+            (63, 64),
+            (64, 127),
+            (5, 200),
+            (9, 3),
+        ] {
+            let mut bits = Bits::default();
+            bits.insert_run(first, last);
+            for number in 0..300 {
+                let expected = (first..=last).contains(&number);
+                assert_eq!(
+                    bits.contains(number),
+                    expected,
+                    "{number} of {first} to {last}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -16,6 +15,9 @@ use crate::queue::{Id, Refusal};
 /// A stream may take this many times what is still free for all, as it may of memory: so a stream that
 /// is gone leaves room to those that are well.
 const SHARE_OF_FREE: u64 = 4;
+
+/// One part in so many of the directory is kept for the default stream, as it is of memory.
+const KEPT_PART: u64 = 4;
 
 /// Counts the records that were taken in; all up to a ticket are synced at a time.
 pub type Ticket = u64;
@@ -83,6 +85,8 @@ pub(super) struct State {
     pub current: Option<u64>,
     /// Those that have or had records.
     pub streams: HashMap<StreamId, StreamIndex>,
+    /// The one of them that room is kept for.
+    pub favoured: Option<StreamId>,
     /// The same by name.
     pub by_arn: HashMap<DeliveryStreamArn, StreamId>,
     next_stream: u64,
@@ -100,8 +104,6 @@ pub(super) struct State {
     pub taken_in_bytes: u64,
     /// Records that could not be read any more since.
     pub lost: u64,
-    /// Since when the first of it waits.
-    pub waits_since: Option<Instant>,
     /// The next ticket.
     next_ticket: Ticket,
     /// Where records stand now that were moved while in memory.
@@ -112,6 +114,8 @@ pub(super) struct State {
     pub unsynced: BTreeSet<u64>,
     /// Whether a segment may have become superfluous.
     pub untidy: bool,
+    /// Whether nothing has changed since it was last tidied up: to do so again would bring no room.
+    pub is_tidy: bool,
     /// Why nothing can be written at the moment.
     pub fault: Option<String>,
     /// Whether the writer is to end.
@@ -129,6 +133,7 @@ impl State {
             total_bytes: 0,
             current: None,
             streams: HashMap::new(),
+            favoured: None,
             by_arn: HashMap::new(),
             next_stream: 0,
             incoming: VecDeque::new(),
@@ -138,12 +143,12 @@ impl State {
             taken_in: 0,
             taken_in_bytes: 0,
             lost: 0,
-            waits_since: None,
             next_ticket: 1,
             moved: HashMap::new(),
             owing: BTreeSet::new(),
             unsynced: BTreeSet::new(),
             untidy: true,
+            is_tidy: false,
             fault: None,
             closing: false,
             session_since: None,
@@ -204,11 +209,7 @@ impl State {
         clippy::result_large_err,
         reason = "a refused record is moved back, not boxed"
     )]
-    pub fn push(
-        &mut self,
-        mut record: Incoming,
-        now: Instant,
-    ) -> Result<Ticket, (Refusal, Incoming)> {
+    pub fn push(&mut self, mut record: Incoming) -> Result<Ticket, (Refusal, Incoming)> {
         let Some(stream) = self.streams.get(&record.stream) else {
             return Err((Refusal::QueueFull, record));
         };
@@ -217,12 +218,15 @@ impl State {
         }
         let bytes = record.disk_bytes();
         let own = stream.depth.disk_bytes();
-        let room = self.room_bytes();
+        let room = self
+            .room_bytes()
+            .saturating_sub(self.kept_bytes_beside(record.stream));
         let left = room.checked_sub(bytes + stream_bytes(&record.arn));
         let is_share = |left: u64| own == 0 || own + bytes <= left.saturating_mul(SHARE_OF_FREE);
         if !left.is_some_and(is_share) {
-            // Perhaps there is something to tidy up.
-            self.untidy = true;
+            // Perhaps there is something to tidy up, or what is being written takes less than was set aside for it.
+            // Else nobody must look again for this one: who waits for room tries each time that somebody has.
+            self.untidy |= !self.is_tidy || self.unwritten > 0;
             return Err((Refusal::QueueDirFull, record));
         }
         record.ticket = self.next_ticket;
@@ -231,7 +235,6 @@ impl State {
         self.incoming_bytes += record.payload_bytes();
         self.incoming_disk_bytes += bytes;
         self.unwritten += 1;
-        self.waits_since.get_or_insert(now);
         let ticket = record.ticket;
         self.incoming.push_back(record);
         Ok(ticket)
@@ -243,8 +246,19 @@ impl State {
         self.bounds.max_bytes.saturating_sub(taken)
     }
 
+    /// How much of that is kept for another stream than this one.
+    fn kept_bytes_beside(&self, stream: StreamId) -> u64 {
+        let favoured = self.favoured.filter(|favoured| *favoured != stream);
+        let favoured = favoured.and_then(|favoured| self.streams.get(&favoured));
+        favoured.map_or(0, |favoured| {
+            let kept = self.bounds.max_bytes / KEPT_PART;
+            kept.saturating_sub(favoured.depth.disk_bytes())
+        })
+    }
+
     /// Adds a segment.
     pub fn add_segment(&mut self, segment: Segment) {
+        self.is_tidy = false;
         self.total_bytes += segment.bytes;
         self.segments.insert(segment.header.number, segment);
     }
@@ -283,9 +297,6 @@ impl State {
         self.incoming = stays;
         for record in dropped {
             self.drop_incoming(&record);
-        }
-        if self.incoming.is_empty() {
-            self.waits_since = None;
         }
     }
 
@@ -326,7 +337,6 @@ impl State {
             bytes += record.payload_bytes();
             records.push(record);
         }
-        self.waits_since = self.waits_since.filter(|_| !self.incoming.is_empty());
         let mut notes = Vec::new();
         for number in std::mem::take(&mut self.owing) {
             let segment = self.segments.get_mut(&number);
@@ -364,9 +374,6 @@ impl State {
                 _ => {}
             }
             self.incoming.push_front(record);
-        }
-        if !self.incoming.is_empty() {
-            self.waits_since = Some(Instant::now());
         }
         self.owe_notes(&group.notes);
     }
@@ -420,6 +427,7 @@ impl State {
             bytes += u64::from(place.bytes);
             segment.owe_note(place.ordinal);
             self.owing.insert(place.segment);
+            self.is_tidy = false;
             self.untidy |= segment.live_records == 0 || segment.live_bytes * 2 < segment.bytes;
         }
         if let Some(stream) = self.streams.get(&stream) {
@@ -491,6 +499,7 @@ impl State {
         segment.lose_unread();
         segment.is_stuck = segment.live_records > 0;
         self.untidy = true;
+        self.is_tidy = false;
         let mut lost = 0;
         for stream in self.streams.values_mut() {
             let records = stream.give_up_part(number);

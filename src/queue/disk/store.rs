@@ -2,8 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -15,9 +14,10 @@ use super::load::{Load, Wanted, load};
 use super::recover::{Mend, Progress, Recovery, recover};
 use super::segment::Place;
 use super::state::{Bounds, Incoming, State, Ticket, lock};
-use super::thread::Thread;
+use super::thread::{Running, Thread, WorkBell};
 use super::writer::Writer;
 use crate::arn::DeliveryStreamArn;
+use crate::blocking::Blocking;
 use crate::files::Files;
 use crate::ledger::{Distribution, Timings};
 use crate::queue::{Id, Refusal, Share};
@@ -61,8 +61,8 @@ impl DiskQueueSettings {
 #[derive(Clone)]
 pub struct DiskQueue {
     pub(super) inner: Arc<Inner>,
-    /// The writer's thread, until it is joined.
-    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// What writes, until it is waited for.
+    running: Arc<Mutex<Option<Running>>>,
 }
 
 impl std::fmt::Debug for DiskQueue {
@@ -76,7 +76,7 @@ pub(super) struct Inner {
     pub files: Arc<dyn Files>,
     pub state: Mutex<State>,
     /// Rung when the thread has something to do.
-    pub work: Condvar,
+    pub work: WorkBell,
     pub clock: Clock,
     /// All records up to this ticket are synced.
     pub synced: AtomicU64,
@@ -121,27 +121,27 @@ pub struct Closed {
 }
 
 impl DiskQueue {
-    /// Reads what is in the directory and starts to write. `room` is rung when there is room again.
+    /// Reads what is in the directory and starts to write, on a thread or among the tasks. `room` is rung when
+    /// there is room again.
     ///
     /// # Errors
     /// Where the directory cannot be read.
     pub fn start(
         files: Arc<dyn Files>,
         settings: DiskQueueSettings,
+        blocking: &Blocking,
         clock: Clock,
         room: Arc<Notify>,
         progress: Progress<'_>,
     ) -> io::Result<(Self, Recovery)> {
-        let (queue, recovery, mut thread) =
+        let (queue, recovery, thread) =
             Self::open(files, settings, Mend::Yes, clock, room, progress)?;
-        let handle = std::thread::Builder::new()
-            .name("queue-writer".to_owned())
-            .spawn(move || thread.run())?;
-        *queue
-            .thread
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(handle);
+        *queue.running() = Some(thread.start(blocking)?);
         Ok((queue, recovery))
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The same, the thread not started.
@@ -182,7 +182,7 @@ impl DiskQueue {
         let inner = Arc::new(Inner {
             files,
             state: Mutex::new(state),
-            work: Condvar::new(),
+            work: WorkBell::default(),
             clock,
             synced: AtomicU64::new(0),
             progress: Notify::new(),
@@ -193,9 +193,15 @@ impl DiskQueue {
         let thread = Thread::new(Arc::clone(&inner), writer, commit_interval);
         let queue = DiskQueue {
             inner,
-            thread: Arc::default(),
+            running: Arc::default(),
         };
         Ok((queue, recovery, thread))
+    }
+
+    /// Keeps room for this stream, whatever the others hold.
+    pub fn keep_room_for(&self, arn: &DeliveryStreamArn) {
+        let mut state = lock(&self.inner.state);
+        state.favoured = Some(state.stream(arn));
     }
 
     /// The stream of that name.
@@ -214,12 +220,14 @@ impl DiskQueue {
         }
     }
 
-    /// Every stream that holds records.
+    /// Every stream that holds records, by name.
     pub fn streams_with_records(&self) -> Vec<DeliveryStreamArn> {
         let state = lock(&self.inner.state);
         let streams = state.streams.values();
         let with_records = streams.filter(|stream| stream.depth.held() > 0);
-        with_records.map(|stream| stream.arn.clone()).collect()
+        let mut names: Vec<_> = with_records.map(|stream| stream.arn.clone()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// All records up to this ticket are synced.
@@ -262,25 +270,16 @@ impl DiskQueue {
 
     /// Whether a fault of ours ended the thread: then nothing is written any more.
     pub fn has_failed(&self) -> bool {
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        thread.as_ref().is_some_and(JoinHandle::is_finished)
+        self.running().as_ref().is_some_and(Running::is_finished)
     }
 
-    /// Writes what waits and ends. Blocks until that is done, or has failed. Says what is left.
-    pub fn close(&self) -> Closed {
+    /// Writes what waits and ends. Returns when that is done, or has failed. Says what is left.
+    pub async fn close(&self) -> Closed {
         lock(&self.inner.state).closing = true;
-        self.inner.work.notify_one();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread {
-            // A panic of the thread was reported by the runtime; what it held is in the state.
-            let _ = thread.join();
+        self.inner.work.ring();
+        let running = self.running().take();
+        if let Some(running) = running {
+            running.ended().await;
         }
         self.left()
     }
@@ -307,10 +306,8 @@ impl DiskQueue {
             .incoming
             .iter()
             .filter(|record| !record.kept_by_broker);
-        let streams = state.streams.values();
-        let held: usize = streams.map(|stream| stream.depth.held()).sum();
         Closed {
-            kept: held.saturating_sub(state.unwritten),
+            kept: state.held().saturating_sub(state.unwritten),
             lost: unwritten.map(|record| record.id.clone()).collect(),
         }
     }
@@ -381,7 +378,7 @@ impl DiskStream {
     /// The outcomes of these records are final.
     pub fn finish(&self, places: &[Place]) {
         lock(&self.queue.inner.state).finish(self.id, places);
-        self.queue.inner.work.notify_one();
+        self.queue.inner.work.ring();
     }
 
     /// These records (place, bytes of data and id, time of receipt) are in memory no more and not
@@ -426,7 +423,7 @@ impl Door<'_> {
             ticket: 0,
         };
         self.state
-            .push(record, std::time::Instant::now())
+            .push(record)
             .map_err(|(refusal, record)| (refusal, record.id, record.data))
     }
 }
@@ -457,6 +454,6 @@ impl Door<'_> {
 
 impl Drop for Door<'_> {
     fn drop(&mut self) {
-        self.inner.work.notify_one();
+        self.inner.work.ring();
     }
 }

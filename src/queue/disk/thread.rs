@@ -1,15 +1,22 @@
-//! The writer's thread: when a group is written, what follows a fault, and when things are tidied up.
+//! The writer's thread: when a group is written, what follows a fault, and when things are tidied up. Where the
+//! clock stands still it is a task.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 use super::remove::remove_finished;
 use super::state::{Group, State, lock};
 use super::store::Inner;
 use super::tidy::tidy;
 use super::writer::Writer;
+use crate::blocking::{Blocking, Takes, pass};
 
 /// Records that make a full group: it is written at once. Half of what an MQTT 5 broker has under way
 /// to us, so that the next group fills while this one is synced.
@@ -40,6 +47,8 @@ pub(super) struct Thread {
     writer: Writer,
     /// `COMMIT_INTERVAL_MS`.
     commit_interval: Duration,
+    /// Since when records wait to be written.
+    waiting_since: Option<Instant>,
     /// Since when notes are written and not synced.
     unsynced_since: Option<Instant>,
     /// Faults in a row.
@@ -56,12 +65,55 @@ enum Work {
     End(Group),
 }
 
+/// Rung when the writer has something to do: a thread waits for it, or a task.
+#[derive(Debug, Default)]
+pub(super) struct WorkBell {
+    thread: Condvar,
+    task: Notify,
+}
+
+impl WorkBell {
+    pub fn ring(&self) {
+        self.thread.notify_one();
+        self.task.notify_one();
+    }
+}
+
+/// The writer at work. A task ends with this, as a thread does with its process.
+pub(super) enum Running {
+    Thread(thread::JoinHandle<()>),
+    Task(JoinSet<()>, AbortHandle),
+}
+
+impl Running {
+    /// Whether it has ended.
+    pub fn is_finished(&self) -> bool {
+        match self {
+            Running::Thread(thread) => thread.is_finished(),
+            Running::Task(_, task) => task.is_finished(),
+        }
+    }
+
+    /// Waits until it has. A panic in it was reported; what it held is in the state.
+    pub async fn ended(self) {
+        match self {
+            Running::Thread(thread) => {
+                let _ = Blocking::Threads.run(move || thread.join()).await;
+            }
+            Running::Task(mut task, _) => {
+                let _ = task.join_next().await;
+            }
+        }
+    }
+}
+
 impl Thread {
     pub fn new(inner: Arc<Inner>, writer: Writer, commit_interval: Duration) -> Self {
         Thread {
             inner,
             writer,
             commit_interval,
+            waiting_since: None,
             unsynced_since: None,
             faults: 0,
             retry_at: None,
@@ -73,17 +125,63 @@ impl Thread {
         (&mut self.writer, &self.inner)
     }
 
-    /// Works until the queue is closed.
-    pub fn run(&mut self) {
+    /// Goes to work where work is done that may block.
+    ///
+    /// # Errors
+    /// Where there is no thread to be had.
+    pub fn start(mut self, blocking: &Blocking) -> io::Result<Running> {
+        match blocking {
+            Blocking::Threads => {
+                let thread = thread::Builder::new().name("queue-writer".to_owned());
+                Ok(Running::Thread(thread.spawn(move || {
+                    while {
+                        let work = self.wait();
+                        self.work_off(work)
+                    } {}
+                })?))
+            }
+            Blocking::Here(takes) => {
+                let (takes, mut tasks) = (Arc::clone(takes), JoinSet::new());
+                let task = tasks.spawn(self.run_as_task(takes));
+                Ok(Running::Task(tasks, task))
+            }
+        }
+    }
+
+    async fn run_as_task(mut self, takes: Takes) {
         loop {
-            match self.wait() {
-                Work::Write(group, sync) => {
-                    let _ = self.step(group, sync);
+            let inner = Arc::clone(&self.inner);
+            let next = self.look(&mut lock(&inner.state), Instant::now());
+            match next {
+                Ok(work) => {
+                    pass(takes()).await;
+                    if !self.work_off(work) {
+                        return;
+                    }
                 }
-                Work::End(group) => {
-                    let _ = self.end(group);
-                    return;
+                Err(next) => {
+                    let bell = inner.work.task.notified();
+                    tokio::select! {
+                        biased;
+                        () = bell => {}
+                        () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+                    }
                 }
+            }
+        }
+    }
+
+    /// Does what is to be done. Whether there may be more. In the program once, not once for thread and task each.
+    #[inline(never)]
+    fn work_off(&mut self, work: Work) -> bool {
+        match work {
+            Work::Write(group, sync) => {
+                let _ = self.step(group, sync);
+                true
+            }
+            Work::End(group) => {
+                let _ = self.end(group);
+                false
             }
         }
     }
@@ -102,32 +200,48 @@ impl Thread {
     }
 
     /// Waits until there is something to do.
-    fn wait(&self) -> Work {
-        let mut state = lock(&self.inner.state);
+    fn wait(&mut self) -> Work {
+        let inner = Arc::clone(&self.inner);
+        let mut state = lock(&inner.state);
         loop {
-            if state.closing {
-                return Work::End(state.take_group(usize::MAX, usize::MAX));
-            }
             let now = Instant::now();
-            let next = self.next_work(&state, now);
-            if next.is_some_and(|next| next <= now) {
-                let sync = self
-                    .unsynced_since
-                    .is_some_and(|since| now.duration_since(since) >= NOTES_SYNC);
-                return Work::Write(state.take_group(GROUP_MAX_RECORDS, GROUP_MAX_BYTES), sync);
-            }
-            let work = &self.inner.work;
+            let next = match self.look(&mut state, now) {
+                Ok(work) => return work,
+                Err(next) => next,
+            };
+            let bell = &inner.work.thread;
             state = match next {
                 // A lock that was poisoned elsewhere is as good as any; see `lock`.
                 Some(next) => {
-                    let waited = work.wait_timeout(state, next - now);
-                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                    let waited = bell.wait_timeout(state, next - now);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-                None => work
-                    .wait(state)
-                    .unwrap_or_else(std::sync::PoisonError::into_inner),
+                None => bell.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }
+    }
+
+    /// What there is to do now; or when there will be something, as far as is known.
+    fn look(&mut self, state: &mut State, now: Instant) -> Result<Work, Option<Instant>> {
+        if state.closing {
+            return Ok(Work::End(state.take_group(usize::MAX, usize::MAX)));
+        }
+        if state.incoming.is_empty() {
+            self.waiting_since = None;
+        } else {
+            // Whoever brings a record rings, so this is when the first one came.
+            self.waiting_since.get_or_insert(now);
+        }
+        let next = self.next_work(state, now);
+        if next.is_none_or(|next| next > now) {
+            return Err(next);
+        }
+        let sync = self
+            .unsynced_since
+            .is_some_and(|since| now.duration_since(since) >= NOTES_SYNC);
+        let group = state.take_group(GROUP_MAX_RECORDS, GROUP_MAX_BYTES);
+        self.waiting_since = self.waiting_since.filter(|_| !state.incoming.is_empty());
+        Ok(Work::Write(group, sync))
     }
 
     /// When there is something to do, as far as is known now.
@@ -136,7 +250,7 @@ impl Thread {
             return self.retry_at;
         }
         let is_full = state.incoming.len() >= GROUP_RECORDS || state.incoming_bytes >= GROUP_BYTES;
-        let group = state.waits_since.map(|since| {
+        let group = self.waiting_since.map(|since| {
             if is_full {
                 now
             } else {

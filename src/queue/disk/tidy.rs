@@ -28,7 +28,18 @@ const SLACK_FILES: u64 = 32;
 /// # Errors
 /// What the operating system said; what is left is tried again the next time.
 pub(super) fn tidy(writer: &mut Writer, files: &dyn Files, state: &Mutex<State>) -> io::Result<()> {
-    lock(state).untidy = false;
+    {
+        let mut state = lock(state);
+        (state.untidy, state.is_tidy) = (false, true);
+    }
+    let result = remove_and_move(writer, files, state);
+    if result.is_err() {
+        lock(state).is_tidy = false;
+    }
+    result
+}
+
+fn remove_and_move(writer: &mut Writer, files: &dyn Files, state: &Mutex<State>) -> io::Result<()> {
     remove_finished(writer, files, state)?;
     loop {
         // The lock is let go of before the records are moved.

@@ -22,9 +22,10 @@ const FAILING: [&str; 5] = [
     DAMAGED_CODE,
     FAULT_CODE,
 ];
-const REJECTING: [&str; 7] = [
+const REJECTING: [&str; 8] = [
     Code::InvalidRequest.as_str(),
     Code::InvalidDeliveryStreamArn.as_str(),
+    Code::DeliveryStreamNotAllowed.as_str(),
     Code::RecordTooLarge.as_str(),
     Code::QueueFull.as_str(),
     Code::MemoryLimitExceeded.as_str(),

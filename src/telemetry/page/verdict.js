@@ -6,10 +6,10 @@ import { count, bytes, span } from "./format.js";
  * good: such records fail and are not sent again. */
 const TROUBLES = [
   { name: "Firehose cannot be reached", kept: true,
-    codes: ["ConnectionError", "Timeout", "RequestNotSent", "UnreadableResponse"] },
+    codes: ["ConnectionError", "CertificateError", "Timeout", "RequestNotSent", "UnreadableResponse"] },
   { name: "The credentials are missing or expired", kept: true,
     codes: ["NoCredentials", "ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId",
-      "InvalidSignatureException", "SignatureDoesNotMatch", "MissingAuthenticationTokenException"] },
+      "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "MissingAuthenticationTokenException"] },
   { name: "Firehose throttles or fails", kept: true,
     codes: ["ServiceUnavailableException", "InternalFailure", "ThrottlingException", "LimitExceededException", "HTTP500", "HTTP502", "HTTP503", "HTTP504"] },
   { name: "Firehose refuses records", kept: false,
@@ -23,6 +23,7 @@ const OTHER = { name: "Delivery is in trouble", kept: true };
 const HINTS = {
   InvalidRequest: "mend the app; its statuses say what is wrong",
   InvalidDeliveryStreamArn: "mend the ARN, or set AWS_PARTITIONS",
+  DeliveryStreamNotAllowed: "send to another stream, or add it to ALLOWED_DELIVERY_STREAM_ARNS",
   RecordTooLarge: "send smaller ones",
   QueueFull: "publish later, raise DELIVERY_STREAM_QUEUE_SIZE, or see WHEN_FULL",
   MemoryLimitExceeded: "publish later, raise MEMORY_SIZE, or see WHEN_FULL",

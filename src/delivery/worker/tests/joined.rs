@@ -292,7 +292,7 @@ async fn joined_records_are_in_memory_once() {
     let plan = packing.plan(records.iter().map(|record| &record.data));
     let data = packing
         .load(&mut records, plan.groups.as_deref())
-        .into_data()
+        .into_data(&Blocking::at_once())
         .await
         .unwrap();
     assert_eq!(data, ["first\nsecond\nthird\n"]);

@@ -31,7 +31,14 @@ pub(super) fn queue() -> Option<Disk> {
     };
     let clock = Clock::new(Instant::now(), SystemTime::now());
     let files = Arc::new(Directory::hold(directory.path()).unwrap());
-    let started = DiskQueue::start(files, settings, clock, Arc::default(), &mut |_, _| {});
+    let started = DiskQueue::start(
+        files,
+        settings,
+        &Blocking::Threads,
+        clock,
+        Arc::default(),
+        &mut |_, _| {},
+    );
     Some(Disk {
         queue: started.unwrap().0,
         _directory: directory,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::content::Content;
 use super::disk::{Disk, EIO, Fault, Op};
 use super::rig::{ALL, Rig, SMALL, arn, clock};
+use crate::blocking::Blocking;
 use crate::files::Files;
 use crate::queue::disk::segment::file_name;
 use crate::queue::disk::state::lock;
@@ -342,6 +343,7 @@ fn a_writer_that_ended_in_a_fault_of_ours_is_noticed_and_holds_nothing() {
     let started = DiskQueue::start(
         Arc::new(disk),
         settings,
+        &Blocking::Threads,
         clock(),
         Arc::default(),
         &mut |_, _| {},
@@ -359,7 +361,10 @@ fn a_writer_that_ended_in_a_fault_of_ours_is_noticed_and_holds_nothing() {
         std::thread::yield_now();
     }
     assert_eq!(queue.synced(), 0);
-    queue.close();
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(queue.close());
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Bounds and room: the bytes of the directory, a disk that is full, what it costs to note outcomes.
 
+use tokio::time::Instant;
+
 use super::disk::{Disk, EIO, ENOSPC, EROFS, Op};
-use super::rig::{ALL, Rig, SMALL};
+use super::rig::{ALL, Rig, SMALL, arn};
 use crate::files::Files;
 use crate::queue::Refusal;
 use crate::queue::disk::segment::file_name;
@@ -43,6 +45,51 @@ fn the_least_directory_takes_the_largest_records_over_and_over() {
     }
     assert!(delivered > 30, "{delivered}");
     assert!(rig.files.peak_bytes() <= 8 << 20);
+}
+
+#[test]
+fn what_is_left_counts_what_was_to_be_dropped_and_is_still_there() {
+    let mut rig = Rig::open(Disk::default(), SMALL);
+    for _ in 0..3 {
+        rig.push(0, 100, 0).unwrap();
+    }
+    rig.step(false).unwrap();
+    let stream = rig.stream(0);
+    assert!(stream.door(&arn(0), Instant::now()).drop_oldest());
+    assert_eq!(rig.queue.left().kept, 3);
+    assert_eq!(rig.reopen(true).recovery.records, 3);
+}
+
+/// Whoever waits for room tries again each time that things were tidied up: were that a reason to tidy up again, both
+/// would go on for ever.
+#[test]
+fn a_record_without_room_has_it_looked_for_once() {
+    let mut rig = Rig::open(Disk::default(), least());
+    while rig.push(0, 100_000, 0).is_ok() {
+        rig.step(false).unwrap();
+    }
+    let is_untidy = |rig: &Rig| lock(&rig.queue.inner.state).untidy;
+    assert!(is_untidy(&rig));
+    rig.step(false).unwrap();
+    for _ in 0..3 {
+        assert_eq!(rig.push(0, 100_000, 0), Err(Refusal::QueueDirFull));
+        assert!(!is_untidy(&rig));
+    }
+    // Once something is finished there may be some.
+    let one = Wanted {
+        records: 1,
+        bytes: usize::MAX,
+    };
+    rig.load(0, one).unwrap();
+    rig.finish_all();
+    assert_eq!(rig.push(0, 1_000_000, 0), Err(Refusal::QueueDirFull));
+    assert!(is_untidy(&rig));
+    rig.step(true).unwrap();
+    rig.step(false).unwrap();
+    assert!(!is_untidy(&rig));
+    // What waits to be written may take less than is set aside for it.
+    while rig.push(1, 1000, 0).is_ok() {}
+    assert!(is_untidy(&rig));
 }
 
 #[test]
@@ -261,5 +308,25 @@ fn a_stream_that_is_gone_leaves_room_to_others() {
             );
             rig.step(false).unwrap();
         }
+    }
+}
+
+#[test]
+fn room_is_kept_for_one_stream_however_many_others_there_are() {
+    let mut rig = Rig::open(Disk::default(), SMALL);
+    rig.queue.keep_room_for(&arn(0));
+    let mut taken = 0;
+    for stream in 1..100 {
+        while rig.push(stream, 1000, 0).is_ok() {
+            taken += 1;
+            rig.step(false).unwrap();
+        }
+    }
+    // A stream that holds nothing gets whatever fits.
+    assert_eq!(rig.push(100, 1000, 0), Err(Refusal::QueueDirFull));
+    assert!(taken > 500, "{taken} records of a KB in a MB");
+    for number in 0..150 {
+        assert!(rig.push(0, 1000, 0).is_ok(), "only {number}");
+        rig.step(false).unwrap();
     }
 }

@@ -2,36 +2,18 @@
 //! and what to do, once and not at every attempt, keeps the records, and delivers them as soon as
 //! there are credentials.
 
-#![cfg(feature = "local")]
-
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use common::{App, ConnectorProcess, Mosquitto, STREAM, endpoint, eventually};
 use kinesis_edge::local::Endpoint;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-fn connector(broker: &Mosquitto, endpoint: &Endpoint, more: &[(&str, &str)]) -> ConnectorProcess {
-    let (mqtt, aws) = (broker.url(), endpoint.url());
-    let mut variables = vec![
-        ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
-        ("PUBLISH_INTERVAL", "1"),
-        ("SHUTDOWN_TIMEOUT", "1"),
-        ("MQTT_URL", &mqtt),
-        ("AWS_ENDPOINT_URL", &aws),
-    ];
-    variables.extend_from_slice(more);
-    ConnectorProcess::start(&variables)
-}
+use crate::common::{App, ConnectorProcess, Mosquitto, STREAM, endpoint, eventually};
+use crate::{connector_at, warnings};
 
-/// Lines of the log that say that something is wrong.
-fn warnings(connector: &ConnectorProcess) -> Vec<String> {
-    let log = connector.stderr();
-    let lines = log.lines().filter(|line| !line.contains(" INFO "));
-    lines.map(str::to_owned).collect()
+fn connector(broker: &Mosquitto, endpoint: &Endpoint, more: &[(&str, &str)]) -> ConnectorProcess {
+    connector_at(broker, &endpoint.url(), more)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

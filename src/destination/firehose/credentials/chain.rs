@@ -1,0 +1,121 @@
+//! Where every SDK looks for credentials: the environment, a profile, a web identity token, the container or
+//! Greengrass, the instance; in that order, which is the AWS SDK's.
+//!
+//! The SDK's own chain reads the files of profiles once in its life, and asks for an instance on every machine. So
+//! its links are made anew each time here, and the last one only where there can be an instance.
+
+use std::time::Duration;
+
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::web_identity_token::WebIdentityTokenCredentialsProvider;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as Provided;
+use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
+
+use super::super::failure::in_one_line;
+use super::{Unavailable, instance};
+
+/// How long a connection of one of the links may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The chain.
+#[derive(Debug)]
+pub(super) struct Chain {
+    /// Whose region and endpoints the links have.
+    sdk: SdkConfig,
+}
+
+impl Chain {
+    /// Whose links call services as clients of this configuration do.
+    pub fn new(sdk: &SdkConfig) -> Self {
+        Chain { sdk: sdk.clone() }
+    }
+
+    /// What the links have in common. It reads the files of profiles once, so it is made for each search.
+    fn configuration(&self) -> ProviderConfig {
+        let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
+        ProviderConfig::without_region()
+            .with_region(self.sdk.region().cloned())
+            .with_use_fips(self.sdk.use_fips())
+            .with_use_dual_stack(self.sdk.use_dual_stack())
+            .with_behavior_version(Some(BehaviorVersion::latest()))
+            .with_retry_config(RetryConfig::disabled())
+            .with_timeout_config(timeouts.build())
+    }
+
+    async fn find(&self) -> Result<Credentials, CredentialsError> {
+        let environment = EnvironmentVariableCredentialsProvider::new();
+        if let Some(found) = asked(&environment, "the environment").await? {
+            return Ok(found);
+        }
+        let common = self.configuration();
+        let profile = ProfileFileCredentialsProvider::builder().configure(&common);
+        if let Some(found) = asked(&profile.build(), "the profile").await? {
+            return Ok(found);
+        }
+        let token = WebIdentityTokenCredentialsProvider::builder().configure(&common);
+        if let Some(found) = asked(&token.build(), "the web identity token").await? {
+            return Ok(found);
+        }
+        let container = EcsCredentialsProvider::builder().configure(&common);
+        if let Some(found) = asked(&container.build(), CONTAINER).await? {
+            return Ok(found);
+        }
+        if instance::can_answer() {
+            let instance = ImdsCredentialsProvider::builder().configure(&common);
+            if let Some(found) = asked(&instance.build(), "the instance").await? {
+                return Ok(found);
+            }
+        }
+        Err(CredentialsError::not_loaded_no_source())
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        Provided::new(self.find())
+    }
+}
+
+/// The link that asks whatever `AWS_CONTAINER_CREDENTIALS_FULL_URI` names.
+const CONTAINER: &str = "the container or Greengrass";
+
+/// What a link has; `None` where it is not set up.
+async fn asked(
+    link: &impl ProvideCredentials,
+    name: &str,
+) -> Result<Option<Credentials>, CredentialsError> {
+    match link.provide_credentials().await {
+        Ok(found) => Ok(Some(found)),
+        Err(CredentialsError::CredentialsNotLoaded(_)) => Ok(None),
+        Err(error) => Err(CredentialsError::provider_error(in_words(name, &error))),
+    }
+}
+
+fn in_words(link: &str, error: &CredentialsError) -> Unavailable {
+    let words = in_one_line(error);
+    // The SDK gives no kinds of errors, so its words have to tell: `…: StatusCode(403)`.
+    let status = words
+        .rsplit_once("HTTP credential provider: StatusCode(")
+        .and_then(|(_, status)| status.strip_suffix(')'));
+    let (code, words) = match status {
+        Some(status) => (
+            "ContainerCredentialsRefused",
+            format!("it answered with HTTP status {status}"),
+        ),
+        None if link == CONTAINER => ("ContainerCredentialsFailed", words),
+        None => ("CredentialsFailed", words),
+    };
+    let message = format!("the AWS credentials could not be loaded from {link}: {words}");
+    Unavailable::new(code, message)
+}

@@ -1,0 +1,126 @@
+//! The credentials provider of AWS IoT: who has the device's certificate and its key gets credentials for the role
+//! behind a role alias. The files are read at each request, so they can be renewed in place.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::future::ProvideCredentials as Provided;
+use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
+use tokio::time::timeout;
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsError};
+
+use super::https::{self, GetError, Place};
+use super::{Unavailable, answer};
+use crate::parameters::IotParameters;
+use crate::tls::{TlsFiles, rustls_error};
+
+/// How long a request may take, from the first packet to the last.
+const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Asks AWS IoT each time it is asked.
+#[derive(Debug)]
+pub(super) struct DeviceCertificate {
+    iot: IotParameters,
+}
+
+impl DeviceCertificate {
+    /// With the certificate and for the role alias of these.
+    pub fn new(iot: IotParameters) -> Self {
+        DeviceCertificate { iot }
+    }
+
+    async fn ask(&self) -> Result<Credentials, Unavailable> {
+        let iot = &self.iot;
+        let files = TlsFiles {
+            ca: iot.ca_file.clone(),
+            client: Some((iot.cert_file.clone(), iot.key_file.clone())),
+        };
+        let place = Place {
+            host: &iot.host,
+            port: iot.port,
+            // The characters of an alias mean nothing in a path.
+            path: &format!("/role-aliases/{}/credentials", iot.role_alias),
+        };
+        let thing = iot.thing_name.as_deref();
+        let header = thing.map(|thing| ("x-amzn-iot-thingname", thing));
+        let answered = timeout(TIMEOUT, https::get(&files, &place, header)).await;
+        let answered = answered.unwrap_or(Err(GetError::Timeout(TIMEOUT)));
+        let answer = answered.map_err(|error| self.unanswered(&error))?;
+        answer::credentials(iot, &answer, SystemTime::now())
+    }
+
+    /// What keeps us from an answer.
+    fn unanswered(&self, error: &GetError) -> Unavailable {
+        let iot = &self.iot;
+        let certificate = iot.cert_file.display();
+        let (code, words) = match rustls_error(error) {
+            Some(RustlsError::AlertReceived(AlertDescription::CertificateExpired)) => (
+                "IotCertificateRefused",
+                format!("says that the certificate in {certificate} has expired"),
+            ),
+            Some(RustlsError::AlertReceived(alert)) if is_about_certificates(*alert) => (
+                "IotCertificateRefused",
+                format!("does not accept the certificate in {certificate} ({alert:?})"),
+            ),
+            Some(RustlsError::InvalidCertificate(fault)) => (
+                "IotEndpointNotTrusted",
+                format!("has a certificate that is not accepted here: {}", of_theirs(fault)),
+            ),
+            _ => match error {
+                GetError::Files(error) => return Unavailable::new("IotFiles", error.to_string()),
+                GetError::Closed => (
+                    "IotCertificateRefused",
+                    "closed the connection without an answer, as AWS IoT does where it does not know the certificate"
+                        .to_owned(),
+                ),
+                error => ("IotUnreachable", format!("cannot be asked: {error}")),
+            },
+        };
+        let message = format!("AWS IoT's credentials provider {} {words}", iot.host);
+        Unavailable::new(code, message)
+    }
+}
+
+impl ProvideCredentials for DeviceCertificate {
+    fn provide_credentials<'a>(&'a self) -> Provided<'a>
+    where
+        Self: 'a,
+    {
+        Provided::new(async { self.ask().await.map_err(CredentialsError::provider_error) })
+    }
+}
+
+/// Whether the other side says by this that it does not want our certificate.
+fn is_about_certificates(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::DecryptError
+    )
+}
+
+/// What is wrong with the provider's certificate, in words that are the same at each attempt: rustls counts seconds.
+fn of_theirs(fault: &CertificateError) -> String {
+    match fault {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired by this device's clock".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet by this device's clock".to_owned()
+        }
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "no authority that is trusted here has signed it".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "it is for another name".to_owned()
+        }
+        fault => fault.to_string(),
+    }
+}
