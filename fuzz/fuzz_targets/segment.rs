@@ -1,0 +1,5 @@
+//! Gives the fuzzer's bytes to `checks::segment`, which says what holds of them.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::segment::check(bytes));
