@@ -1,12 +1,12 @@
 //! Each program in `examples/` does what its first lines say, against a real broker and a running
 //! connector: it prints the status of its own record and ends with 0, or with 1 where that failed or
-//! never came, or with 2 on a faulty command line.
+//! never came, or with 2 on a faulty command line. And `examples/scale-out` shows what it says.
 
 #![cfg(feature = "local")]
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use common::{
     Mosquitto, RunningConnector, endpoint_with, finish, parameters, python, quick_firehose, stderr,
@@ -207,4 +207,74 @@ async fn each_example_tells_when_there_is_no_answer() {
             );
         }
     }
+}
+
+/// Numbers behind a word in a text.
+fn number_behind(text: &str, word: &str) -> u64 {
+    let (_, behind) = text
+        .split_once(word)
+        .unwrap_or_else(|| panic!("{word:?} is in {text}"));
+    let digits = behind.trim_start().split(|c: char| !c.is_ascii_digit());
+    let first = digits
+        .into_iter()
+        .next()
+        .and_then(|digits| digits.parse().ok());
+    first.unwrap_or_else(|| panic!("a number behind {word:?} in {text}"))
+}
+
+/// With few messages; what it says is checked here once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_connectors_share_the_messages_and_one_that_is_killed_loses_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(python());
+    command
+        .env("TMPDIR", folder.path())
+        .arg("examples/scale-out/scale_out.py")
+        .args(["--messages", "300", "--program"])
+        .arg(common::program());
+    let output = finish(&mut command).await;
+    let (said, complaints) = (stdout(&output), stderr(&output));
+    println!("{said}{complaints}");
+    assert_eq!(output.status.code(), Some(0), "{complaints}");
+    let [split, killed, meanwhile, back, rates] = [
+        "300 published",
+        "2. 300 more",
+        "meanwhile:",
+        "edge-2 is back:",
+        "as fast as",
+    ]
+    .map(|part| said.lines().find(|line| line.contains(part)).expect(part));
+    let shares = ["edge-1", "edge-2", "edge-3"].map(|name| number_behind(split, name));
+    assert_eq!(shares.iter().sum::<u64>(), 300, "{split}");
+    assert!(shares.iter().all(|&share| share > 0), "{split}");
+    assert!(
+        split.contains("300 arrived, 0 of them more than once"),
+        "{split}"
+    );
+    assert!(killed.contains("SIGKILL"), "{killed}");
+    // What the broker keeps for the one that was killed.
+    assert!(number_behind(meanwhile, "for edge-2:") > 0, "{meanwhile}");
+    assert!(
+        back.contains("600 arrived") && back.contains("600 have a status"),
+        "{back}"
+    );
+    assert_eq!(
+        rates.split(':').nth(1).expect("rates").split(',').count(),
+        3,
+        "{rates}"
+    );
+    assert!(!is_anybody_in(folder.path()), "processes are left");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "files are left"
+    );
+}
+
+/// Whether a process works in a folder below this one.
+fn is_anybody_in(folder: &Path) -> bool {
+    std::fs::read_dir("/proc").expect("Linux").any(|entry| {
+        let directory = entry.and_then(|entry| std::fs::read_link(entry.path().join("cwd")));
+        directory.is_ok_and(|directory| directory.starts_with(folder))
+    })
 }
