@@ -95,6 +95,20 @@ pub fn http_date(time: SystemTime) -> String {
     format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
+/// A moment as signatures of AWS have it (Signature Version 4), to the second: `20261122T065500Z`.
+pub fn signature_date(time: SystemTime) -> String {
+    let Utc {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+        second,
+        ..
+    } = Utc::from(time);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+}
+
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Utc {
@@ -177,6 +191,12 @@ mod tests {
             let time = UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(http_date(time), expected);
         }
+    }
+
+    #[test]
+    fn so_have_signatures() {
+        let time = UNIX_EPOCH + Duration::from_secs(1_709_164_800 + 3_723);
+        assert_eq!(signature_date(time), "20240229T010203Z");
     }
 
     #[test]

@@ -11,25 +11,26 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::{
-    App, ConnectorProcess, Mosquitto, RunningConnector, STREAM, endpoint, eventually, parameters,
-    stream_arn,
+    App, Authority, ConnectorProcess, Mosquitto, RunningConnector, STREAM, endpoint, eventually,
+    parameters, stream_arn,
 };
 use kinesis_edge::destination::{Firehose, FirehoseSettings};
 use kinesis_edge::local::{Accepted, Endpoint};
 use kinesis_edge::memory::LEAST_MEMORY_SIZE_KB;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What an endless answer may get rid of before the connector hangs up: what both sides' sockets buffer, and a
 /// little. A connector that reads on takes as much in some milliseconds, and has a second.
@@ -461,42 +462,19 @@ async fn answers_without_an_end_take_no_memory() {
     );
 }
 
-/// An authority of our own.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Authority {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// What a server with a certificate for this host accepts connections with.
-    fn acceptor(&self, host: &str, expired: bool) -> TlsAcceptor {
-        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        if expired {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into());
-        TlsAcceptor::from(Arc::new(config.unwrap()))
-    }
+/// What a server with a certificate of this authority, for this host and these years, accepts connections with.
+fn acceptor(authority: &Authority, host: &str, years: Range<i32>) -> TlsAcceptor {
+    let folder = tempfile::tempdir().unwrap();
+    authority.issue_for(folder.path(), "server", &[host], years);
+    let file = |name: &str| folder.path().join(name);
+    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key);
+    TlsAcceptor::from(Arc::new(config.unwrap()))
 }
 
 /// Stands before an endpoint with the certificate that is set at the time; without one it answers in plain text.
@@ -530,6 +508,7 @@ async fn tls_before(honest: &Endpoint, acceptor: Arc<Mutex<Option<TlsAcceptor>>>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
     let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+    let valid = 1975..4096;
     let folder = tempfile::tempdir().unwrap();
     let trusted = folder.path().join("trusted.pem");
     std::fs::write(&trusted, &ours.pem).unwrap();
@@ -537,17 +516,17 @@ async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
     let app = App::connect(broker.port).await;
     for (number, (wrong, code, told)) in [
         (
-            Some(others.acceptor("localhost", false)),
+            Some(acceptor(&others, "localhost", valid.clone())),
             "CertificateError",
             "UnknownIssuer",
         ),
         (
-            Some(ours.acceptor("localhost", true)),
+            Some(acceptor(&ours, "localhost", 2020..2021)),
             "CertificateError",
             "expired",
         ),
         (
-            Some(ours.acceptor("other.example", false)),
+            Some(acceptor(&ours, "other.example", valid.clone())),
             "CertificateError",
             "not valid for name",
         ),
@@ -556,8 +535,8 @@ async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
     .into_iter()
     .enumerate()
     {
-        let acceptor = Arc::new(Mutex::new(wrong));
-        let url = tls_before(&honest, Arc::clone(&acceptor)).await;
+        let certified = Arc::new(Mutex::new(wrong));
+        let url = tls_before(&honest, Arc::clone(&certified)).await;
         let connector = ConnectorProcess::start(&[
             ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
             ("MQTT_URL", &broker.url()),
@@ -578,7 +557,7 @@ async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
         let log = connector.stderr();
         assert!(log.contains(&format!("error.code={code}")), "{log}");
         assert_eq!(honest.calls(), number as u64, "{told}");
-        *acceptor.lock().unwrap() = Some(ours.acceptor("localhost", false));
+        *certified.lock().unwrap() = Some(acceptor(&ours, "localhost", valid.clone()));
         assert!(app.status_of(&id).await.is_success(), "{told}");
         assert_eq!(app.by_id()[&id].len(), 1);
         assert_eq!(honest.accepted("test").len(), number + 1);

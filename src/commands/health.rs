@@ -86,12 +86,17 @@ async fn ask(address: SocketAddr, path: &str) -> anyhow::Result<(bool, String)> 
     let mut connection = TcpStream::connect(address).await?;
     // The older HTTP: the answer then ends with the connection, and comes in one piece.
     let question = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
-    connection.write_all(question.as_bytes()).await?;
+    let asked = connection.write_all(question.as_bytes()).await;
     let mut answer = Vec::new();
-    connection
+    let read = connection
         .take(MAX_ANSWER_BYTES)
         .read_to_end(&mut answer)
-        .await?;
+        .await;
+    // A server of another protocol may speak first and reset the connection: what it said tells more than the reset.
+    if answer.is_empty() {
+        asked?;
+        read?;
+    }
     let answer = String::from_utf8_lossy(&answer);
     let status = answer
         .strip_prefix("HTTP/1.")

@@ -3,11 +3,12 @@
 //! themselves; a record by itself goes through the SDK as anyone's would.
 
 mod answer;
+mod answer_limit;
 mod body;
 mod carrier;
+mod clock;
 mod credentials;
 mod failure;
-mod guard;
 mod probe;
 
 use std::collections::HashMap;
@@ -29,11 +30,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use answer::outcomes;
+use answer_limit::LimitAnswers;
 pub use body::request_body;
 use carrier::Carrier;
+use clock::WatchClock;
 use credentials::{Keeper, Source};
 use failure::call_error;
-use guard::Guard;
 pub use probe::{FoundCredentials, Greeting};
 
 use super::classify::are_credentials_refused;
@@ -101,8 +103,8 @@ struct Inner {
     source: Option<String>,
     /// One client per region, made on first use: the region comes from a stream's ARN.
     clients: Mutex<HashMap<String, Client>>,
-    /// Watches every call.
-    guard: Guard,
+    /// Compares clocks at every call.
+    clock: WatchClock,
     /// Timeouts.
     settings: FirehoseSettings,
     /// Bytes of all calls under way: they share the link.
@@ -157,7 +159,7 @@ impl Firehose {
                 keeper,
                 source,
                 clients: Mutex::new(HashMap::new()),
-                guard: Guard::default(),
+                clock: WatchClock::default(),
                 settings,
                 under_way_bytes: AtomicUsize::new(0),
             }),
@@ -190,7 +192,8 @@ impl Firehose {
         }
         let config = aws_sdk_firehose::config::Builder::from(&self.inner.sdk)
             .region(Region::new(region.to_owned()))
-            .interceptor(self.inner.guard.clone())
+            .interceptor(LimitAnswers)
+            .interceptor(self.inner.clock.clone())
             .build();
         let client = Client::from_conf(config);
         clients.insert(region.to_owned(), client.clone());

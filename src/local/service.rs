@@ -20,7 +20,7 @@ use super::journal::{Commit, Journal};
 use super::protocol::{self, Call, MAX_REQUEST_BYTES, Operation, RecordAnswer, RecordIds, Refusal};
 use super::storage::Storage;
 use super::{LocalError, random_id};
-use crate::utc::{Utc, http_date};
+use crate::utc::{http_date, signature_date};
 
 /// How much of a request is read, in bytes. Twice the limit, so that a request over it is still
 /// read, counted under its stream, and refused the way the service refuses it; beyond this the
@@ -335,20 +335,6 @@ fn require_date(request: &Request<Incoming>, now: SystemTime) -> Result<(), Refu
         "InvalidSignatureException",
         message,
     ))
-}
-
-/// A moment as signatures have it.
-fn signature_date(time: SystemTime) -> String {
-    let Utc {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        ..
-    } = Utc::from(time);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 /// The session token that the call came with; empty where it came without.

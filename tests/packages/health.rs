@@ -66,6 +66,8 @@ async fn what_is_no_connector_is_told() {
     let address = listener.local_addr().expect("an address").to_string();
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("somebody asks");
+        // It leaves the question unread, so that its end is a reset.
+        stream.readable().await.expect("the question comes");
         let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"SSH-2.0-OpenSSH_9\r\n").await;
     });
     let asked = tokio::task::spawn_blocking(move || health(&address, &[]));

@@ -15,7 +15,7 @@ use aws_smithy_types::body::SdkBody;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::guard::AnswerLimit;
+use super::answer_limit::AnswerLimit;
 
 /// What the SDK is given to read in place of an answer.
 const NO_ENTRIES: &[u8] = b"{\"FailedPutCount\":0,\"RequestResponses\":[]}";

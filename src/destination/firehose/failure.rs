@@ -8,8 +8,8 @@ use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::classify::is_retryable;
 use super::super::{CallError, ServiceError};
+use super::clock::Clocks;
 use super::credentials::Unavailable;
-use super::guard::Clocks;
 
 /// Codes of calls that may have been refused for their date. The SDK, too, counts refused access among them.
 const FOR_THE_DATE: [&str; 6] = [

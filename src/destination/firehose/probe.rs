@@ -13,8 +13,8 @@ use aws_sdk_firehose::config::interceptors::{
 use aws_sdk_firehose::config::{ConfigBag, Credentials, Intercept, RuntimeComponents};
 use aws_sdk_firehose::error::BoxError;
 
+use super::clock::{Clocks, REQUEST_ID};
 use super::failure::{call_error, without_secrets};
-use super::guard::{Clocks, REQUEST_ID};
 use super::{Firehose, made_up_credentials};
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{CallError, ServiceError};

@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsEr
 use super::https::{self, GetError, Place};
 use super::{Unavailable, answer};
 use crate::parameters::IotParameters;
-use crate::tls::{TlsFiles, rustls_error};
+use crate::tls::{self, TlsFiles, rustls_error};
 
 /// How long a request may take, from the first packet to the last.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,32 +52,45 @@ impl DeviceCertificate {
     /// What keeps us from an answer.
     fn unanswered(&self, error: &GetError) -> Unavailable {
         let iot = &self.iot;
-        let certificate = iot.cert_file.display();
         let (code, words) = match rustls_error(error) {
-            Some(RustlsError::AlertReceived(AlertDescription::CertificateExpired)) => (
-                "IotCertificateRefused",
-                format!("says that the certificate in {certificate} has expired"),
-            ),
             Some(RustlsError::AlertReceived(alert)) if is_about_certificates(*alert) => (
                 "IotCertificateRefused",
-                format!("does not accept the certificate in {certificate} ({alert:?})"),
+                format!(
+                    "does not accept the certificate ({alert:?}): {}",
+                    self.ours()
+                ),
             ),
             Some(RustlsError::InvalidCertificate(fault)) => (
                 "IotEndpointNotTrusted",
-                format!("has a certificate that is not accepted here: {}", of_theirs(fault)),
+                format!(
+                    "has a certificate that is not accepted here: {}",
+                    of_theirs(fault)
+                ),
             ),
             _ => match error {
                 GetError::Files(error) => return Unavailable::new("IotFiles", error.to_string()),
                 GetError::Closed => (
                     "IotCertificateRefused",
-                    "closed the connection without an answer, as AWS IoT does where it does not know the certificate"
-                        .to_owned(),
+                    format!(
+                        "closed the connection without an answer, as AWS IoT does where it does not know the \
+                         certificate: {}",
+                        self.ours()
+                    ),
                 ),
                 error => ("IotUnreachable", format!("cannot be asked: {error}")),
             },
         };
         let message = format!("AWS IoT's credentials provider {} {words}", iot.host);
         Unavailable::new(code, message)
+    }
+
+    /// Our certificate, and what is wrong with it by itself.
+    fn ours(&self) -> String {
+        let path = self.iot.cert_file.display();
+        match tls::validity(&self.iot.cert_file).and_then(|it| it.fault(SystemTime::now())) {
+            Some(fault) => format!("{path} {fault}"),
+            None => path.to_string(),
+        }
     }
 }
 
@@ -96,6 +109,7 @@ fn is_about_certificates(alert: AlertDescription) -> bool {
     matches!(
         alert,
         Alert::CertificateRequired
+            | Alert::CertificateExpired
             | Alert::BadCertificate
             | Alert::UnsupportedCertificate
             | Alert::CertificateRevoked

@@ -1,10 +1,8 @@
-//! What is watched of every call, whoever it is that answers: that the answer ends, and what the clock on the
-//! other side shows. The SDK reads an answer to its end, and dates the next call by the clock of the last answer.
+//! What the clock on the other side of a call shows. The SDK dates each call by the clock of the last answer; whoever
+//! looks after the device is told that its own is wrong.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_firehose::config::interceptors::{
@@ -13,22 +11,11 @@ use aws_sdk_firehose::config::interceptors::{
 use aws_sdk_firehose::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_firehose::error::BoxError;
 use aws_smithy_types::DateTime;
-use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::{Storable, StoreReplace};
 use aws_smithy_types::date_time::Format;
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 
 /// The header that each answer of the service has, and that of whoever stands in for it: an id of the call.
 pub(super) const REQUEST_ID: &str = "x-amzn-requestid";
-
-/// The longest answer that is read, but for the records of a batch: a record id has about 220 bytes, and an error
-/// that quotes a call with its session token a few thousand.
-const ANSWER_MAX_BYTES: usize = 16 * 1024;
-
-/// What each record of a batch adds to that: its entry has about 250 bytes, those of errors fewer. It is what the
-/// memory budget reckons with for a record beside its bytes.
-const ENTRY_MAX_BYTES: usize = 512;
 
 /// From here on a signature may be refused for its date: a minute less than the service allows (Signature Version 4:
 /// five minutes), for what passes on the way.
@@ -36,26 +23,6 @@ const MISDATED: Duration = Duration::from_secs(4 * 60);
 
 /// Below this, a clock that was wrong counts as right again.
 const RIGHT: Duration = Duration::from_secs(60);
-
-/// The longest answer of a call that is under way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AnswerLimit(usize);
-
-impl Storable for AnswerLimit {
-    type Storer = StoreReplace<Self>;
-}
-
-impl AnswerLimit {
-    /// Of a call with so many records, if it goes well.
-    pub fn of_batch(records: usize) -> Self {
-        AnswerLimit(ANSWER_MAX_BYTES + records * ENTRY_MAX_BYTES)
-    }
-
-    /// In bytes.
-    pub fn bytes(self) -> usize {
-        self.0
-    }
-}
 
 /// The date in a call's signature.
 #[derive(Debug, Clone, Copy)]
@@ -121,21 +88,18 @@ impl fmt::Display for Skew {
     }
 }
 
-/// Watches every call of a client. Cheap to clone; clones share what was told.
+/// Compares clocks at each call of a client. Cheap to clone; clones share what was told.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Guard {
+pub(super) struct WatchClock {
     /// Whether the log was told that the clock is wrong.
-    clock_is_wrong: Arc<Mutex<bool>>,
+    is_wrong: Arc<Mutex<bool>>,
 }
 
-impl Guard {
+impl WatchClock {
     /// Tells of a clock that is wrong, once, and once when it is right again.
     fn note(&self, clocks: Clocks) {
         let skew = Skew::of(clocks.ours, clocks.theirs);
-        let mut was_wrong = self
-            .clock_is_wrong
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut was_wrong = self.is_wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if !*was_wrong && clocks.wrong().is_some() {
             *was_wrong = true;
             tracing::warn!(
@@ -150,9 +114,9 @@ impl Guard {
     }
 }
 
-impl Intercept for Guard {
+impl Intercept for WatchClock {
     fn name(&self) -> &'static str {
-        "Guard"
+        "WatchClock"
     }
 
     fn read_before_transmit(
@@ -162,7 +126,7 @@ impl Intercept for Guard {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let date = context.request().headers().get("x-amz-date");
-        if let Some(date) = date.and_then(read_amz_date) {
+        if let Some(date) = date.and_then(read_signature_date) {
             config.interceptor_state().store_put(Dated(date));
         }
         Ok(())
@@ -175,14 +139,6 @@ impl Intercept for Guard {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
-        let limit = config.load::<AnswerLimit>();
-        let limit = limit.filter(|_| response.status().is_success());
-        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        *response.body_mut() = SdkBody::from_body_1_x(Limited {
-            body,
-            max_bytes: limit.map_or(ANSWER_MAX_BYTES, |limit| limit.bytes()),
-            read_bytes: 0,
-        });
         let date = response.headers().get("date");
         let Some(theirs) = date.and_then(|date| read_date(date, Format::HttpDate)) else {
             return Ok(());
@@ -207,48 +163,12 @@ fn read_date(date: &str, format: Format) -> Option<SystemTime> {
 }
 
 /// A moment as signatures have it: `20261122T065500Z`.
-fn read_amz_date(date: &str) -> Option<SystemTime> {
+fn read_signature_date(date: &str) -> Option<SystemTime> {
     let part = |from: usize, to: usize| date.get(from..to);
     let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
     let (hour, minute, second) = (part(9, 11)?, part(11, 13)?, part(13, 15)?);
     let usual = format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z");
     read_date(&usual, Format::DateTime)
-}
-
-/// A body that is an error from where it is too long. What is left of it is not read: the connection goes.
-struct Limited {
-    body: SdkBody,
-    max_bytes: usize,
-    read_bytes: usize,
-}
-
-impl Body for Limited {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.read_bytes += frame.data_ref().map_or(0, Bytes::len);
-            if self.read_bytes > self.max_bytes {
-                self.body = SdkBody::empty();
-                let error = format!("the answer is longer than {} bytes", self.max_bytes);
-                return Poll::Ready(Some(Err(error.into())));
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }
 
 #[cfg(test)]
@@ -307,10 +227,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_wrong_is_told_once_and_once_when_it_is_right_again() {
-        let guard = Guard::default();
+        let watch = WatchClock::default();
         let lines = logged::lines(|| {
             for ours in [0, 240, 18_000, 18_000, 200, 0, 0, 59, 241] {
-                guard.clone().note(clocks(100_000 + ours, 100_000));
+                watch.clone().note(clocks(100_000 + ours, 100_000));
             }
         });
         let told: Vec<_> = lines
@@ -328,7 +248,7 @@ mod tests {
 
     #[test]
     fn the_date_of_a_signature_is_read() {
-        let date = read_amz_date("20260921T142640Z").unwrap();
+        let date = read_signature_date("20260921T142640Z").unwrap();
         assert_eq!(date, moment(1_790_000_800));
         for wrong in [
             "",
@@ -337,7 +257,7 @@ mod tests {
             "20260921T14264",
             "ü0260921T142640Z",
         ] {
-            assert_eq!(read_amz_date(wrong), None, "{wrong}");
+            assert_eq!(read_signature_date(wrong), None, "{wrong}");
         }
     }
 }
