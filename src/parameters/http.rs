@@ -48,7 +48,7 @@ fn host(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err(format!(
-            "\"{text}\" is not a host's name or address by itself (no scheme, no port, no spaces)"
+            "{text:?} is not a host's name or address by itself (no scheme, no port, no spaces)"
         ))
     }
 }

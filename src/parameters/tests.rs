@@ -347,6 +347,22 @@ Every parameter is a flag, an environment variable, or a line of the file that -
 }
 
 #[test]
+fn no_value_gets_at_the_terminal_of_whoever_reads_a_fault() {
+    for parameter in PARAMETERS {
+        let example = parameter.example;
+        for (at, _) in example.char_indices() {
+            let value = format!("{}\u{1b}[2J{}", &example[..at], &example[at..]);
+            let told = match with(&[(parameter.env, &value)]) {
+                Ok(_) => continue,
+                Err(faults) => faults.to_string(),
+            };
+            let is_fit = |character: char| character == '\n' || !character.is_control();
+            assert!(told.chars().all(is_fit), "{told:?}");
+        }
+    }
+}
+
+#[test]
 fn a_long_value_is_shortened() {
     let fault = bad("WHEN_FULL", &"x".repeat(100_000));
     assert!(fault.to_string().len() < 500, "{fault}");
