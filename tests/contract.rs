@@ -321,11 +321,19 @@ async fn a_stream_that_is_no_longer_allowed_gets_what_waits_for_it_and_nothing_m
     site.endpoint
         .faults()
         .set_all(fails(CallFault::ServerError));
-    site.app.request_to(&stream_arn("once"), "1", "kept").await;
-    eventually("a call was refused", || site.endpoint.calls() > 0).await;
-    assert_eq!(site.connector.stop().await.kept, 1);
-    // It cannot be delivered yet, so the stream is in use.
-    let list = [("ALLOWED_DELIVERY_STREAM_ARNS", STREAM)];
+    // As many streams as there may be beside the default one.
+    const BESIDE: usize = 127;
+    let once = |number: usize| format!("once-{number}");
+    for number in 0..BESIDE {
+        let stream = stream_arn(&once(number));
+        site.app.request_to(&stream, &once(number), "kept").await;
+    }
+    site.app.request_to(&stream_arn("mine"), "0", "x").await;
+    assert_eq!(site.app.status_of("0").await.code(), "TooManyStreams");
+    assert_eq!(site.connector.stop().await.kept, BESIDE);
+    // They cannot be delivered yet, so these streams are in use.
+    let allowed = format!("{STREAM},{}", stream_arn("mine"));
+    let list = [("ALLOWED_DELIVERY_STREAM_ARNS", &*allowed)];
     // Whoever looked at it still does for a moment.
     eventually("the queue is let go of", || {
         Directory::hold(Path::new(&queue)).is_ok()
@@ -335,13 +343,19 @@ async fn a_stream_that_is_no_longer_allowed_gets_what_waits_for_it_and_nothing_m
     let connector = connector(&site.endpoint, &site.broker.url(), "5", &set).await;
     site.app.until_answered().await;
     site.app
-        .request_to(&stream_arn("once"), "2", "refused")
+        .request_to(&stream_arn(&once(1)), "1", "refused")
         .await;
-    let refused = site.app.status_of("2").await;
+    let refused = site.app.status_of("1").await;
     assert_eq!(refused.code(), "DeliveryStreamNotAllowed");
+    // Nor do they keep out those that are allowed.
+    site.app.request_to(&stream_arn("mine"), "2", "mine").await;
     site.endpoint.faults().set_all(Faults::default());
-    assert!(site.app.status_of("1").await.is_success());
-    assert_eq!(arrived(&site.endpoint, "once"), texts(&["kept"]));
+    assert!(site.app.status_of("2").await.is_success());
+    for number in 0..BESIDE {
+        let id = once(number);
+        assert!(site.app.status_of(&id).await.is_success(), "{id}");
+        assert_eq!(arrived(&site.endpoint, &id), texts(&["kept"]));
+    }
     connector.stop().await;
 }
 

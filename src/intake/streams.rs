@@ -53,6 +53,11 @@ impl Slot {
         }
     }
 
+    /// Whether another stream may have its place.
+    fn gives_its_place(&self) -> bool {
+        self.is_allowed && self.is_idle()
+    }
+
     fn is_idle(&self) -> bool {
         self.staging.is_empty() && self.parked == 0 && self.stream.is_empty()
     }
@@ -130,13 +135,20 @@ impl Streams {
             return Ok(index);
         }
         let arn = self.acceptance.accept(arn)?;
-        if self.by_arn.len() >= STREAMS_MAX && !self.forget_longest_idle() {
+        if self.allowed() >= STREAMS_MAX && !self.forget_longest_idle() {
             return Err((
                 Code::TooManyStreams,
                 format!("{STREAMS_MAX} streams have records already; no more are served at a time"),
             ));
         }
         Ok(self.open(arn, now))
+    }
+
+    /// How many streams in use requests may name. Those of an earlier configuration, which only deliver what they have,
+    /// take nobody's place.
+    fn allowed(&self) -> usize {
+        let slots = self.slots.iter().flatten();
+        slots.filter(|slot| slot.is_allowed).count()
     }
 
     /// A stream that is in use. Indices are handed out for streams in use only, and a stream with
@@ -162,7 +174,7 @@ impl Streams {
     fn forget_longest_idle(&mut self) -> bool {
         let named = self.slots.iter().skip(1).flatten();
         let Some(oldest) = named
-            .filter(|slot| slot.is_idle())
+            .filter(|slot| slot.gives_its_place())
             .map(|slot| slot.last_used)
             .min()
         else {
@@ -170,7 +182,7 @@ impl Streams {
         };
         let mut one = true;
         self.forget_where(|slot| {
-            slot.last_used == oldest && slot.is_idle() && std::mem::take(&mut one)
+            slot.last_used == oldest && slot.gives_its_place() && std::mem::take(&mut one)
         });
         true
     }
@@ -189,7 +201,7 @@ impl Streams {
         let is_default = arn == self.acceptance.default_stream;
         let share = match is_default {
             true => self.budget.favoured_share(),
-            false => self.budget.share(),
+            false => self.budget.stream_share(),
         };
         if let Some(disk) = self.disk.as_ref().filter(|_| is_default) {
             disk.keep_room_for(&arn);
