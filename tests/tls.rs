@@ -395,6 +395,31 @@ async fn port_443_is_asked_for_mqtt_as_iot_core_has_it() {
     assert_eq!(config(443).alpn_protocols.len(), 1);
 }
 
+/// As AWS IoT Core does with a certificate that it does not know.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_hangs_up_without_a_word_is_told_with_what_that_may_mean() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::new("authority");
+    authority.issue(folder.path(), "server", &["127.0.0.1"]);
+    authority.issue(folder.path(), "device", &["device"]);
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(file("ca.pem"), &authority.pem).unwrap();
+    let port = server_of(b"mqtt", folder.path()).await;
+    let process = ConnectorProcess::start(&[
+        ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
+        ("MQTT_URL", &format!("mqtts://127.0.0.1:{port}")),
+        ("MQTT_CA_FILE", &file("ca.pem")),
+        ("MQTT_CERT_FILE", &file("device.pem")),
+        ("MQTT_KEY_FILE", &file("device.key")),
+    ]);
+    eventually("it says what that may mean", || {
+        let log = process.stderr();
+        let words = ["without an answer", "device.pem (MQTT_CERT_FILE)", "policy"];
+        words.iter().all(|word| log.contains(word))
+    })
+    .await;
+}
+
 /// TLS spoken to a port without, and the other way round.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_wrong_kind_of_port_is_no_riddle() {

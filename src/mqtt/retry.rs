@@ -17,6 +17,11 @@ const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 /// How old a connection is when its end counts as the first failure again.
 pub(super) const STEADY: Duration = Duration::from_secs(5);
 
+/// How many connections over TLS in a row the broker may hang up on before that counts as a refusal of our certificate:
+/// AWS IoT Core says no more where it does not know one, or its policy forbids to connect or to subscribe. A broker that
+/// restarts hangs up once, and then cannot be reached.
+const HANG_UPS: u32 = 5;
+
 /// How many connections in a row that break at once are worth a line in the log each.
 const BRIEF_LOGGED: u32 = 2;
 
@@ -25,6 +30,8 @@ const BRIEF_LOGGED: u32 = 2;
 pub(super) struct Retry {
     /// As configured.
     choice: ProtocolChoice,
+    /// Whether the broker is shown a certificate of ours.
+    has_certificate: bool,
     /// What the next attempt speaks.
     protocol: Protocol,
     /// Whether that is a guess, good for one attempt.
@@ -33,20 +40,24 @@ pub(super) struct Retry {
     failures: u32,
     /// Connections in a row that broke before they proved steady.
     brief: u32,
+    /// The same, with those that were closed without an answer.
+    hang_ups: u32,
 }
 
 impl Retry {
-    pub fn new(choice: ProtocolChoice) -> Self {
+    pub fn new(choice: ProtocolChoice, has_certificate: bool) -> Self {
         let protocol = match choice {
             ProtocolChoice::Auto => Protocol::V5,
             ProtocolChoice::Only(protocol) => protocol,
         };
         Retry {
             choice,
+            has_certificate,
             protocol,
             guessed: false,
             failures: 0,
             brief: 0,
+            hang_ups: 0,
         }
     }
 
@@ -80,10 +91,12 @@ impl Retry {
             Some(_) => self.brief = self.brief.saturating_add(1),
             None => {}
         }
+        self.count_hang_ups(error, age);
         if self.choice == ProtocolChoice::Auto && self.try_other_version(error, age.is_some()) {
             return None;
         }
-        let longest = if error.needs_a_person() {
+        let is_refused = self.has_certificate && self.hang_ups > HANG_UPS;
+        let longest = if is_refused || error.needs_a_person() {
             LONGEST_REFUSED
         } else {
             LONGEST
@@ -93,6 +106,18 @@ impl Retry {
             .min(longest);
         self.failures = self.failures.saturating_add(1);
         Some(wait.mul_f64(0.5 + 0.5 * dice.clamp(0.0, 1.0)))
+    }
+
+    fn count_hang_ups(&mut self, error: &ConnectError, age: Option<Duration>) {
+        let hung_up = match age {
+            Some(age) => age < STEADY,
+            None => matches!(error, ConnectError::ClosedUnanswered),
+        };
+        self.hang_ups = if hung_up {
+            self.hang_ups.saturating_add(1)
+        } else {
+            0
+        };
     }
 
     /// Chooses the version of the next attempt. Whether it is to be made at once.
@@ -141,10 +166,10 @@ mod tests {
     #[test]
     fn waits_grow_further_where_a_person_has_to_act() {
         let only = ProtocolChoice::Only(Protocol::V5);
-        let found = waits(&mut Retry::new(only), &ConnectError::Timeout, 6);
+        let found = waits(&mut Retry::new(only, false), &ConnectError::Timeout, 6);
         assert_eq!(found, [100, 200, 400, 800, 1000, 1000]);
         let refused = ConnectError::Refused("NotAuthorized".into());
-        let found = waits(&mut Retry::new(only), &refused, 12);
+        let found = waits(&mut Retry::new(only, false), &refused, 12);
         assert_eq!(found[4..6], [1600, 3200]);
         assert_eq!(found[11], 30_000);
     }
@@ -165,14 +190,35 @@ mod tests {
             (ConnectError::Tls(broken()), 1000),
             (ConnectError::Io(broken()), 1000),
         ] {
-            let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+            let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5), false);
             assert_eq!(waits(&mut retry, &error, 12)[11], longest, "{error:?}");
         }
     }
 
     #[test]
+    fn a_broker_that_keeps_hanging_up_on_our_certificate_is_asked_ever_more_slowly() {
+        let brief = Some(Duration::from_secs(1));
+        for (age, error) in [
+            (None, ConnectError::ClosedUnanswered),
+            (brief, ConnectError::Closed),
+        ] {
+            for (has_certificate, longest) in [(true, LONGEST_REFUSED), (false, LONGEST)] {
+                let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5), has_certificate);
+                let mut wait = || retry.failed(&error, age, 1.0);
+                let first: Vec<_> = (0..HANG_UPS).filter_map(|_| wait()).collect();
+                assert!(first.iter().all(|wait| *wait <= LONGEST));
+                let last = (0..12).filter_map(|_| wait()).last();
+                assert_eq!(last, Some(longest), "{error}");
+                // It was away: now it restarts.
+                let wait = retry.failed(&ConnectError::Timeout, None, 1.0);
+                assert_eq!(wait, Some(LONGEST));
+            }
+        }
+    }
+
+    #[test]
     fn a_steady_connection_begins_anew_and_brief_ones_do_not() {
-        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5), false);
         for number in 0..5 {
             assert_eq!(retry.is_flapping(), number > 2);
             retry.failed(&ConnectError::Closed, Some(Duration::from_secs(1)), 1.0);
@@ -186,7 +232,7 @@ mod tests {
 
     #[test]
     fn auto_learns_the_version_from_a_refusal_and_guesses_it_from_silence() {
-        let mut retry = Retry::new(ProtocolChoice::Auto);
+        let mut retry = Retry::new(ProtocolChoice::Auto, false);
         assert_eq!(
             retry.failed(&ConnectError::UnsupportedVersion(Protocol::V5), None, 1.0),
             None
@@ -210,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_fixed_version_is_kept() {
-        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5));
+        let mut retry = Retry::new(ProtocolChoice::Only(Protocol::V5), false);
         for error in [
             ConnectError::UnsupportedVersion(Protocol::V5),
             ConnectError::ClosedUnanswered,

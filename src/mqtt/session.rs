@@ -103,7 +103,7 @@ impl Session {
     /// The same over another network.
     pub fn over(dial: Arc<dyn Dial>, settings: SessionSettings) -> Self {
         Session {
-            retry: Retry::new(settings.protocol),
+            retry: Retry::new(settings.protocol, settings.certificate().is_some()),
             settings: Arc::new(settings),
             dial,
             link: Link::Down(Instant::now()),

@@ -1,5 +1,7 @@
 //! How to reach the broker, and what to ask of it.
 
+use std::path::Path;
+
 use crate::tls::TlsFiles;
 
 /// Which version of MQTT a connection speaks.
@@ -84,6 +86,14 @@ pub struct SessionSettings {
     pub receive_maximum: u16,
     /// Longest silence before the other side is asked whether it lives, in seconds.
     pub keep_alive_seconds: u16,
+}
+
+impl SessionSettings {
+    /// The certificate of ours that the broker is shown.
+    pub(super) fn certificate(&self) -> Option<&Path> {
+        let client = self.tls.as_ref()?.client.as_ref();
+        client.map(|(certificate, _)| certificate.as_path())
+    }
 }
 
 /// Where a broker is, as it stands in a URL: an IPv6 address in brackets.

@@ -108,15 +108,10 @@ pub(super) fn in_words(error: &io::Error) -> String {
 
 /// What to do about an error, where more is to be said than it says itself.
 pub fn advice(error: &ConnectError, settings: &SessionSettings) -> Option<String> {
-    let files = settings.tls.as_ref()?;
-    let ours = files.client.as_ref().map(|(path, _)| path.as_path());
+    settings.tls.as_ref()?;
+    let ours = settings.certificate();
     let Some(fault) = TlsFault::of(error) else {
-        // Some brokers just close where they do not like a certificate.
-        let may_be_ours = matches!(
-            error,
-            ConnectError::ClosedUnanswered | ConnectError::Closed | ConnectError::Tls(_)
-        );
-        return ours.filter(|_| may_be_ours).and_then(fault_of_ours);
+        return may_be_about(ours?, error);
     };
     let fixed = match fault {
         TlsFault::UnknownAuthority => {
@@ -147,6 +142,25 @@ pub fn advice(error: &ConnectError, settings: &SessionSettings) -> Option<String
         }
     };
     Some(fixed.to_owned())
+}
+
+/// Some brokers just hang up where they do not like a certificate, or what it is used for.
+fn may_be_about(certificate: &Path, error: &ConnectError) -> Option<String> {
+    match error {
+        ConnectError::Tls(_) => fault_of_ours(certificate),
+        ConnectError::ClosedUnanswered | ConnectError::Closed => {
+            let other = || {
+                format!(
+                    "if this goes on: some brokers, AWS IoT Core for one, say no more where the certificate in {} \
+                     (MQTT_CERT_FILE) is not active there, or its policy does not let it connect as MQTT_CLIENT_ID or \
+                     subscribe to these topics",
+                    certificate.display()
+                )
+            };
+            Some(fault_of_ours(certificate).unwrap_or_else(other))
+        }
+        _ => None,
+    }
 }
 
 /// The broker refuses our certificate, or the lack of one.
