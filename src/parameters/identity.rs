@@ -26,8 +26,8 @@ const EXTERNAL_ID_BYTES: RangeInclusive<usize> = 2..=1_224;
 /// Lengths of a role session's name; from the same place.
 const SESSION_NAME_CHARS: RangeInclusive<usize> = 2..=64;
 
-/// What every endpoint of the credentials provider has in its name, unlike those for MQTT.
-const CREDENTIALS_LABEL: &str = ".credentials.iot.";
+/// One of these is in the name of every endpoint of the credentials provider, unlike in those for MQTT.
+const CREDENTIALS_LABELS: [&str; 2] = [".credentials.iot.", ".credentials.iot-fips."];
 
 /// Who the device is towards AWS. Nothing of it: whoever the SDK's chain finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -237,7 +237,8 @@ fn endpoint(text: &str) -> Result<(String, u16), String> {
     if host.is_empty() || host.len() > MAX_HOST_BYTES || !host.bytes().all(is_name_byte) {
         return Err("it is not a host's name of letters, digits, \"-\" and \".\"".to_owned());
     }
-    if host.contains(".amazonaws.com") && !host.contains(CREDENTIALS_LABEL) {
+    let is_for_credentials = CREDENTIALS_LABELS.iter().any(|label| host.contains(label));
+    if host.contains(".amazonaws.com") && !is_for_credentials {
         let problem = "it is another endpoint of AWS; that of credentials has \".credentials.iot.\" in its name: aws iot \
                        describe-endpoint --endpoint-type iot:CredentialProvider";
         return Err(problem.to_owned());

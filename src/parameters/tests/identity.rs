@@ -143,6 +143,11 @@ fn where_credentials_are_asked_for() {
             "a.credentials.iot.cn-north-1.amazonaws.com.cn",
             443,
         ),
+        (
+            "a.credentials.iot-fips.us-gov-west-1.amazonaws.com",
+            "a.credentials.iot-fips.us-gov-west-1.amazonaws.com",
+            443,
+        ),
     ] {
         let set = [&rest[..], &[("IOT_CREDENTIAL_ENDPOINT", text)]].concat();
         let iot = files.read(&set).unwrap().identity.iot.unwrap();
