@@ -114,4 +114,25 @@ mod tests {
         assert!(advice.contains("provider answers"), "{advice}");
         assert!(!advice.contains("found"), "{advice}");
     }
+
+    /// The page knows by the code that it is the credentials.
+    #[test]
+    fn the_page_has_every_code_of_credentials() {
+        let verdicts = include_str!("page/verdict.js");
+        let quoted = regex_lite::Regex::new(r#""(\w+)""#).unwrap();
+        let of_credentials = |code: &&str| {
+            let kinds = ["Iot", "AssumeRole", "Container", "Credentials", "NoCred"];
+            kinds.iter().any(|kind| code.starts_with(kind))
+        };
+        let codes: std::collections::BTreeSet<_> = quoted
+            .captures_iter(include_str!("advice.rs"))
+            .filter_map(|found| found.get(1).map(|code| code.as_str()))
+            .filter(|code| advice(code).is_some())
+            .filter(of_credentials)
+            .collect();
+        assert!(codes.len() >= 15, "{codes:?}");
+        for code in codes {
+            assert!(verdicts.contains(&format!("\"{code}\"")), "{code}");
+        }
+    }
 }
