@@ -92,10 +92,11 @@ impl MemoryPlan {
         }
     }
 
-    /// What is kept for the default stream of the queues' part, as far as others have room for a record of the
+    /// What is kept for the default stream of the queues' part, as far as another one has room for a record of the
     /// largest size beside it.
     pub fn default_stream_bytes(self) -> usize {
-        let largest = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        let record = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        let largest = record + MemoryBudget::STREAM_BYTES;
         let rest = self.queues_bytes.saturating_sub(largest);
         rest.min(self.queues_bytes / DEFAULT_STREAM_PART)
     }
@@ -141,7 +142,8 @@ mod tests {
 
     #[test]
     fn beside_what_is_kept_for_the_default_stream_others_have_room_for_the_largest_record() {
-        let largest = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        let record = MemoryBudget::record_bytes(RECORD_MAX_BYTES, ID_MAX_BYTES);
+        let largest = record + MemoryBudget::STREAM_BYTES;
         for kb in [LEAST_MEMORY_SIZE_KB, 30_000, 35_000, 65_535, 1_000_000] {
             let plan = MemoryPlan::of(kb as usize * 1024, false);
             let kept = plan.default_stream_bytes();

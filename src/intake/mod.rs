@@ -64,8 +64,6 @@ pub struct Intake {
     settings: IntakeSettings,
     /// Put around each record; none leaves records as they are.
     envelope: Option<Envelope>,
-    /// Bounds all queues together.
-    budget: MemoryBudget,
     /// Where records are held, unless that is memory.
     disk: Option<DiskQueue>,
     /// What the messages are owed whose records are not synced yet, in the order of their tickets.
@@ -102,7 +100,7 @@ impl Intake {
         let streams = Streams::new(
             settings.acceptance.clone(),
             settings.queue_size,
-            budget.clone(),
+            budget,
             disk.clone(),
             now,
         );
@@ -111,7 +109,6 @@ impl Intake {
             decoder,
             settings,
             envelope: None,
-            budget,
             disk,
             unsynced: VecDeque::new(),
             statuses,
@@ -245,7 +242,9 @@ impl Intake {
             }
         };
         let bytes = data.len() + delimiter.len();
-        if MemoryBudget::record_bytes(bytes, id.len()) > self.budget.limit_bytes() {
+        let cost_bytes = MemoryBudget::record_bytes(bytes, id.len());
+        let share = &self.streams.get_mut(slot).stream.share;
+        if !share.could_hold(cost_bytes) {
             self.rejections.push(admit::refusal(
                 Refusal::MemoryLimitExceeded,
                 &id,

@@ -211,7 +211,8 @@ fn a_full_queue_rejects_exactly_what_does_not_fit() {
 
 #[test]
 fn memory_bounds_all_streams_together_and_comes_back() {
-    let mut bench = Bench::new(WhenFull::Reject, 2 * MemoryBudget::record_bytes(1, 1));
+    let cost = MemoryBudget::record_bytes(1, 1) + MemoryBudget::STREAM_BYTES;
+    let mut bench = Bench::new(WhenFull::Reject, 2 * cost);
     bench.request(&arn(1), "a");
     bench.request(&arn(2), "b");
     bench.request(&arn(3), "c");
@@ -316,7 +317,10 @@ fn dropping_for_memory_that_another_stream_holds_would_help_nobody() {
         MemoryBudget::record_bytes(1, 1),
         MemoryBudget::record_bytes(1000, 5),
     );
-    let mut bench = Bench::new(WhenFull::DropOldest, large + small);
+    let mut bench = Bench::new(
+        WhenFull::DropOldest,
+        large + MemoryBudget::STREAM_BYTES + small,
+    );
     bench.publish(&["1"], 1);
     bench.request(&arn(1), "large");
     // What waits here would not make enough room, so it stays.

@@ -11,6 +11,9 @@ use super::{Record, Refusal};
 /// Places for waiting records that a stream keeps while it has none.
 const QUIET_PLACES: usize = 64;
 
+/// Places that a stream begins with: many never hold more.
+const FIRST_PLACES: usize = 4;
+
 /// Records of one stream in the order they go out. A record taken out for a call stays counted
 /// until its outcome is final, so "in the queue" means waiting or in flight.
 #[derive(Debug)]
@@ -172,7 +175,7 @@ impl StreamQueue {
         self.waiting_bytes += record.data.len();
         if self.waiting.len() == self.waiting.capacity() {
             // Doubled, but not beyond what there can ever be.
-            let further = self.waiting.len().max(QUIET_PLACES);
+            let further = self.waiting.len().max(FIRST_PLACES);
             let useful = self.queue_size.saturating_sub(self.waiting.len());
             let further = if useful > 0 {
                 further.min(useful)
