@@ -12,10 +12,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 
 /// What the head of an answer of events says.
-const EVENTS: &str = "text/event-stream";
-
-/// More than the head of an answer.
-const HEAD_MAX_BYTES: usize = 4096;
+const EVENTS: &[u8] = b"text/event-stream";
 
 /// A server and the thread's runtime that it runs in.
 struct Served {
@@ -94,15 +91,18 @@ async fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     // A server that has seen enough ends the connection while we write or read: that is an end as well.
     if stream.write_all(bytes).await.is_ok() && stream.shutdown().await.is_ok() {
+        let mut looked_at = 0;
         while stream
             .read_buf(&mut answer)
             .await
             .is_ok_and(|count| count > 0)
         {
-            let head = answer.len().min(HEAD_MAX_BYTES);
-            if String::from_utf8_lossy(&answer[..head]).contains(EVENTS) {
+            // They may come behind answers to requests before.
+            let new = &answer[looked_at..];
+            if new.windows(EVENTS.len()).any(|part| part == EVENTS) {
                 break;
             }
+            looked_at = answer.len().saturating_sub(EVENTS.len());
         }
     }
     answer
