@@ -270,3 +270,68 @@ async fn local_may_be_told_of_a_group() {
         .collect();
     assert_eq!(ids.len(), 20, "within {PATIENCE:?}");
 }
+
+/// The lines for a shell that the README has for taking a connector out of a group.
+fn to_take_one_out() -> String {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let section = readme
+        .split_once("**To take one out for good,**")
+        .and_then(|(_, rest)| rest.split_once("**To join a group**"))
+        .expect("the README says how")
+        .0;
+    let fenced = section.split("```").skip(1).step_by(2);
+    fenced
+        .map(|block| block.strip_prefix("sh\n").expect("lines for a shell"))
+        .collect()
+}
+
+/// As the README has it done: what waits in the session of a connector that is gone for good reaches the others byte for
+/// byte, and the session is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_waits_for_a_member_that_leaves_is_published_again() {
+    const REQUESTS: usize = 200;
+    let (broker, endpoint) = (Mosquitto::start(), endpoint().await);
+    let gone = member("edge-3", &broker, &endpoint, &[GROUP]).await;
+    assert!(gone.stop().await.is_nothing());
+    let app = App::connect(broker.port).await;
+    publish(&app, 0..REQUESTS).await;
+    let strange = b"two\nlines, NUL \0, not UTF-8 \xff, and a space at the end ".to_vec();
+    app.binary("strange", strange.clone()).await;
+    app.flush().await;
+    let other = member("edge-1", &broker, &endpoint, &[GROUP]).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    for program in ["mosquitto_sub", "mosquitto_pub"] {
+        let port = format!("-p {}\n", broker.port);
+        std::fs::write(folder.path().join(program), port).unwrap();
+    }
+    // Less patience than where a network may be slow.
+    let lines = to_take_one_out();
+    assert!(lines.contains("sleep 10") && lines.contains("-W 5"));
+    let lines = lines.replace("sleep 10", "sleep 3").replace("-W 5", "-W 1");
+    let said = tokio::process::Command::new("sh")
+        .args(["-c", &lines])
+        .current_dir(folder.path())
+        .env("XDG_CONFIG_HOME", folder.path())
+        .output()
+        .await
+        .unwrap();
+    assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
+
+    eventually("all have arrived", || {
+        endpoint.accepted("test").len() > REQUESTS
+    })
+    .await;
+    let accepted = endpoint.accepted("test");
+    assert_eq!(accepted.len(), REQUESTS + 1);
+    let distinct: BTreeSet<_> = accepted.iter().map(|record| record.data.to_vec()).collect();
+    assert_eq!(distinct.len(), REQUESTS + 1);
+    assert!(distinct.contains(&strange));
+    // The one that is left gets everything from now on.
+    publish(&app, REQUESTS..2 * REQUESTS).await;
+    eventually("the rest has arrived", || {
+        endpoint.accepted("test").len() == 2 * REQUESTS + 1
+    })
+    .await;
+    assert!(other.stop().await.is_nothing());
+}
