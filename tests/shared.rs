@@ -297,6 +297,8 @@ async fn what_waits_for_a_member_that_leaves_is_published_again() {
     publish(&app, 0..REQUESTS).await;
     let strange = b"two\nlines, NUL \0, not UTF-8 \xff, and a space at the end ".to_vec();
     app.binary("strange", strange.clone()).await;
+    let large = vec![b'l'; 1_000_000];
+    app.binary("large", large.clone()).await;
     app.flush().await;
     let other = member("edge-1", &broker, &endpoint, &[GROUP]).await;
 
@@ -319,18 +321,18 @@ async fn what_waits_for_a_member_that_leaves_is_published_again() {
     assert!(said.status.success() && said.stdout.is_empty(), "{said:?}");
 
     eventually("all have arrived", || {
-        endpoint.accepted("test").len() > REQUESTS
+        endpoint.accepted("test").len() > REQUESTS + 1
     })
     .await;
     let accepted = endpoint.accepted("test");
-    assert_eq!(accepted.len(), REQUESTS + 1);
+    assert_eq!(accepted.len(), REQUESTS + 2);
     let distinct: BTreeSet<_> = accepted.iter().map(|record| record.data.to_vec()).collect();
-    assert_eq!(distinct.len(), REQUESTS + 1);
-    assert!(distinct.contains(&strange));
+    assert_eq!(distinct.len(), REQUESTS + 2);
+    assert!(distinct.contains(&strange) && distinct.contains(&large));
     // The one that is left gets everything from now on.
     publish(&app, REQUESTS..2 * REQUESTS).await;
     eventually("the rest has arrived", || {
-        endpoint.accepted("test").len() == 2 * REQUESTS + 1
+        endpoint.accepted("test").len() == 2 * REQUESTS + 2
     })
     .await;
     assert!(other.stop().await.is_nothing());
