@@ -336,3 +336,92 @@ fn an_upgrade_tells_what_keeps_the_service_from_starting() {
         "{said}"
     );
 }
+
+/// As on a machine that has booted: what is asked of its systemd is noted.
+fn booted() -> Root {
+    let root = Root::new();
+    fs::create_dir_all(root.path("run/systemd/system")).expect("made");
+    let note = format!("echo \"$*\" >> '{}'", root.path("asked").display());
+    script(&root.path("bin/deb-systemd-invoke"), &note);
+    root
+}
+
+/// How often the service was to be started.
+fn starts(root: &Root) -> usize {
+    let asked = fs::read_to_string(root.path("asked")).unwrap_or_default();
+    let starts = asked.lines().filter(|line| line.starts_with("start "));
+    starts.count()
+}
+
+/// Also after a removal, which leaves the configuration: dpkg then names the version before, as at an upgrade.
+#[test]
+fn an_installation_starts_what_is_configured_and_an_upgrade_leaves_what_is_stopped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = booted();
+    root.install(&package());
+    assert_eq!(starts(&root), 0, "without a stream");
+    root.configure(&[("DEFAULT_DELIVERY_STREAM_ARN", STREAM)]);
+    root.dpkg(&["--remove", "kinesis-edge"]);
+    root.install(&package());
+    assert_eq!(starts(&root), 1, "installed again");
+    root.dpkg(&["--unpack", &package().display().to_string()]);
+    root.dpkg(&["--configure", "kinesis-edge"]);
+    assert_eq!(starts(&root), 1, "the same version anew");
+    root.install(&newer(folder.path()));
+    assert_eq!(starts(&root), 1, "upgraded");
+    let left: Vec<_> = fs::read_dir(root.path("run")).expect("made").collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+/// Somebody may have put the configuration there before.
+#[test]
+fn a_new_installation_tells_each_fault() {
+    let root = booted();
+    fs::create_dir_all(root.path("etc/kinesis-edge")).expect("made");
+    let lines = format!("DEFAULT_DELIVERY_STREAM_ARN = \"{STREAM}\"\nPUBLISH_INTERVAL = 901\n");
+    fs::write(root.path(CONFIGURATION), lines).expect("written");
+    let said = root.install(&package());
+    assert!(
+        said.contains("not started") && said.contains("PUBLISH_INTERVAL"),
+        "{said}"
+    );
+    assert!(said.contains("more than 900"), "{said}");
+    assert_eq!(starts(&root), 0);
+}
+
+/// They are there only while the service runs.
+#[test]
+fn files_that_systemd_hands_over_are_no_faults() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let root = booted();
+    root.install(&package());
+    root.configure(&[
+        ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
+        ("MQTT_USERNAME", "edge"),
+        (
+            "MQTT_PASSWORD_FILE",
+            "/run/credentials/kinesis-edge.service/mqtt-password",
+        ),
+    ]);
+    let newer = newer(folder.path());
+    let said = root.install(&newer);
+    assert!(!said.contains("cannot start"), "{said}");
+    root.dpkg(&["--remove", "kinesis-edge"]);
+    root.install(&package());
+    assert_eq!(starts(&root), 1);
+
+    // Others are, beside them too.
+    let configured = read(root.path(CONFIGURATION));
+    for (line, fault) in [
+        ("IOT_CA_FILE = \"/etc/none.pem\"", "IOT_CA_FILE"),
+        ("PUBLISH_INTERVAL = 901", "PUBLISH_INTERVAL"),
+    ] {
+        fs::write(root.path(CONFIGURATION), format!("{configured}{line}\n")).expect("written");
+        let said = root.install(&newer);
+        assert!(
+            said.contains("cannot start") && said.contains(fault),
+            "{said}"
+        );
+        assert!(!said.contains("mqtt-password"), "{said}");
+    }
+}
