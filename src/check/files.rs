@@ -23,8 +23,8 @@ const FILES: [&str; 7] = [
     "IOT_KEY_FILE",
 ];
 
-/// Permissions of anybody but the owner.
-const OF_OTHERS: u32 = 0o077;
+/// Permissions of whoever is neither the owner nor in the group, by which the connector's user may be the one to read it.
+const OF_OTHERS: u32 = 0o007;
 
 /// Tells of the parameters and their files. Whether the files can be used.
 pub(super) fn look(
@@ -87,7 +87,7 @@ fn files(parameters: &Parameters) -> Step {
     let mut told = read;
     if !open.is_empty() {
         told += &format!(
-            "; but others on this machine have rights to {}, which is secret: chmod 600",
+            "; but every user of this machine has rights to {}, which is secret: chmod o=",
             open.join(" and ")
         );
     }

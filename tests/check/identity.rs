@@ -33,7 +33,7 @@ async fn the_certificate_is_named_as_where_they_come_from() {
         .is(&[NO_SEND])
         .says("credentials", &shown)
         // The key, as the test wrote it.
-        .says("files", &["all 3 can be read", "device.key", "chmod 600"]);
+        .says("files", &["all 3 can be read", "device.key", "chmod o="]);
     // By a clock that is hours off, the time that is left counts.
     provider.reply(Reply::Granted(
         "ASIAABCDEFGHIJKLMNOP",

@@ -37,6 +37,37 @@ fn systemd_understands_every_line_of_it() {
     assert!(verify.status.success() && of_it.is_empty(), "{said}");
 }
 
+/// What its comments and the README have for a drop-in.
+#[test]
+fn a_drop_in_for_keys_is_understood() {
+    let unit = read(UNIT);
+    let commented = unit.lines().filter_map(|line| line.strip_prefix("#   "));
+    let drop_in: Vec<&str> = commented.filter(|line| !line.contains(" = ")).collect();
+    let settings = ["LoadCredential", "SupplementaryGroups"];
+    for name in settings {
+        let lines = drop_in.iter().filter(|line| line.starts_with(name));
+        assert_eq!(lines.count(), 1, "{name}: {drop_in:?}");
+    }
+    let group = setting(&unit, "#   SupplementaryGroups");
+    for document in ["README.md", "packaging/kinesis-edge.service"] {
+        let text = read(document);
+        assert!(text.contains(&format!("groupadd --system {group}")));
+        assert!(text.contains(&format!("SupplementaryGroups={group}")));
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("kinesis-edge-check-drop-in.service");
+    let text = format!("{}\nExecStart=/bin/true\n", drop_in.join("\n"));
+    fs::write(&path, text).expect("written");
+    let mut verify = Command::new("systemd-analyze");
+    let said = output(verify.args(["verify", "--man=no"]).arg(&path));
+    assert!(said.status.success(), "{}", stderr(&said));
+    assert!(
+        !stderr(&said).contains("drop-in.service:"),
+        "{}",
+        stderr(&said)
+    );
+}
+
 #[test]
 fn its_exposure_is_below_two() {
     let mut command = Command::new("systemd-analyze");
