@@ -134,3 +134,14 @@ fn compose_takes_away_what_the_image_does_without() {
     assert_eq!(service["mem_limit"], limit);
     assert_eq!(instruction("USER"), ["65532:65532"]);
 }
+
+/// With the host's network no published port stands before the page.
+#[test]
+fn who_uses_the_hosts_network_is_told_to_keep_the_page_on_the_device() {
+    assert!(instruction("ENV").contains(&"HTTP_LISTEN=0.0.0.0:9477".to_owned()));
+    for document in ["packaging/container/Dockerfile", "README.md", "SECURITY.md"] {
+        let text = read(document);
+        let said = text.split_once("--network host").expect(document).1;
+        assert!(said.contains("HTTP_LISTEN=127.0.0.1:9477"), "{document}");
+    }
+}
