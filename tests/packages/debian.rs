@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::common::{ConnectorProcess, STREAM, stderr, stdout};
 use super::unit::script;
-use super::{World, borrowed, output, read, run, setting};
+use super::{World, borrowed, output, read, run, setting, yaml};
 
 const CONFIGURATION: &str = "etc/kinesis-edge/kinesis-edge.toml";
 const UNIT: &str = "usr/lib/systemd/system/kinesis-edge.service";
@@ -424,4 +424,46 @@ fn files_that_systemd_hands_over_are_no_faults() {
         );
         assert!(!said.contains("mqtt-password"), "{said}");
     }
+}
+
+fn field(package: &Path, name: &str) -> String {
+    let said = run(Command::new("dpkg-deb")
+        .arg("--field")
+        .arg(package)
+        .arg(name));
+    said.trim_end().to_owned()
+}
+
+/// For the machine that builds it, what is linked says which.
+#[test]
+fn it_depends_on_the_c_library() {
+    let depends = field(&package(), "Depends");
+    assert!(depends.contains("libc6 (>= 2."), "{depends}");
+}
+
+/// For other machines nothing says which but the release, which links for one.
+#[test]
+fn a_package_of_the_release_depends_on_the_c_library_that_it_is_linked_for() {
+    let cargo = read("Cargo.toml");
+    let variant = cargo
+        .split_once("[package.metadata.deb.variants.linked-for-release]\n")
+        .and_then(|(_, rest)| rest.split_once("\n\n"))
+        .expect("it is there")
+        .0;
+    assert!(variant.contains("name = \"kinesis-edge\""), "{variant}");
+    let workflow = yaml(".github/workflows/release.yml");
+    let builds = &workflow["jobs"]["build"]["strategy"]["matrix"]["include"];
+    let builds = builds.as_array().expect("a list").iter();
+    let linked: Vec<_> = builds.filter_map(|build| build["glibc"].as_str()).collect();
+    assert_eq!(linked.len(), 3);
+    for glibc in linked {
+        let wanted = format!("depends = \"libc6 (>= {})\"", &glibc[1..]);
+        assert!(variant.contains(&wanted), "{variant}");
+    }
+    let script = read("packaging/build-deb");
+    let for_target = script
+        .split_once("--target \"$TARGET\"")
+        .expect("it builds for one")
+        .1;
+    assert!(for_target.contains("--variant linked-for-release"));
 }
