@@ -15,6 +15,7 @@ mod load;
 mod offline;
 mod recover;
 mod remove;
+mod runs;
 mod scan;
 mod segment;
 mod state;

@@ -2,12 +2,13 @@
 //! noted at or behind the record they are about, so when a record is seen it is known already whether
 //! it is still needed. Damage is skipped and counted; it never stops a start.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use super::format::{Entry, FILE_MAX_BYTES, RecordKey};
 use super::index::StreamId;
+use super::runs::{Run, count_without};
 use super::scan::{Damage, Scan};
 use super::segment::{Bits, Place, Segment, file_name, number_of};
 use super::state::{Bounds, State};
@@ -70,12 +71,14 @@ pub(super) fn recover(
         .collect();
     found.sort_unstable();
     // A number that was used is never used again, not even that of a file that was set aside.
-    let numbers = all
+    let used: Vec<u64> = all
         .iter()
-        .filter_map(|(name, _)| number_of(name.trim_end_matches(SET_ASIDE)));
+        .filter_map(|(name, _)| number_of(name.trim_end_matches(SET_ASIDE)))
+        .collect();
     // What is beyond counting is not ours, and what is counted on from it would not be found again.
-    let next_number = numbers
-        .filter(|&number| number < u64::MAX / 4)
+    let next_number = used
+        .iter()
+        .filter(|&&number| number < u64::MAX / 4)
         .max()
         .map_or(1, |number| number + 1);
     let mut pass = Pass {
@@ -107,12 +110,7 @@ pub(super) fn recover(
         told,
         ..
     } = pass;
-    let is_there = |number: &u64| {
-        all.iter()
-            .any(|(name, _)| number_of(name.trim_end_matches(SET_ASIDE)) == Some(*number))
-    };
-    let expected = told.into_iter().flatten();
-    recovery.missing_segments = expected.filter(|number| !is_there(number)).count();
+    recovery.missing_segments = told.unwrap_or_default().missing(used);
     state.forget_empty_streams();
     recovery.streams = state.streams.len();
     Ok((state, recovery, next_number))
@@ -160,8 +158,26 @@ struct Pass<'f> {
     oldest: u64,
     /// Number of the newest.
     newest: u64,
-    /// The segments that there are beside it, as the newest that can be read says.
-    told: Option<BTreeSet<u64>>,
+    /// What the newest that can be read says of the others.
+    told: Option<Told>,
+}
+
+/// What a segment says of others.
+#[derive(Default)]
+struct Told {
+    /// Those that there were beside it, as it began.
+    there: Vec<Run>,
+    /// Those that were removed since.
+    removed: Vec<Run>,
+}
+
+impl Told {
+    /// How many are not there any more, though they were not removed.
+    fn missing(self, used: Vec<u64>) -> usize {
+        let mut known = self.removed;
+        known.extend(used.into_iter().map(|number| number..=number));
+        usize::try_from(count_without(self.there, known)).unwrap_or(usize::MAX)
+    }
 }
 
 /// A record as the pass sees it, before it is known whether it is needed.
@@ -222,7 +238,7 @@ impl Pass<'_> {
         segment.bytes = bytes;
         let mut streams: HashMap<u32, StreamId> = HashMap::new();
         let mut seen = Vec::new();
-        let mut told = BTreeSet::new();
+        let mut told = Told::default();
         for placed in scan.by_ref() {
             let record = match placed.entry {
                 Entry::Stream { number, arn } => {
@@ -238,12 +254,12 @@ impl Pass<'_> {
                     continue;
                 }
                 Entry::End => continue,
-                Entry::Segments(numbers) => {
-                    told.extend(numbers);
+                Entry::Segments(there) => {
+                    told.there.extend(there);
                     continue;
                 }
-                Entry::Removed(numbers) => {
-                    told.retain(|number| numbers.binary_search(number).is_err());
+                Entry::Removed(removed) => {
+                    told.removed.extend(removed);
                     continue;
                 }
                 Entry::Record(record) => record,

@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use super::format::{Entry, EntryWriter, FinishedIn, MAGIC, RecordEntry};
+use super::runs::runs_of;
 use super::segment::{Place, Segment, file_name};
 use super::state::{Group, Incoming, State, key, lock};
 use crate::arn::DeliveryStreamArn;
@@ -319,11 +320,11 @@ impl Current {
     ) -> Vec<Place> {
         if self.end == 0 {
             self.entries.header.write(MAGIC, out);
-            let known = segments.known.iter().copied().collect();
+            let known = runs_of(segments.known.iter().copied());
             self.entries.write(&Entry::Segments(known), out);
         }
         if !segments.removed.is_empty() {
-            let removed = segments.removed.iter().copied().collect();
+            let removed = runs_of(segments.removed.iter().copied());
             self.entries.write(&Entry::Removed(removed), out);
         }
         if !notes.is_empty() {
