@@ -195,15 +195,13 @@ impl Publisher {
         }
         backlog.give_back();
         backlog.dropped += dropped;
-        let overflowing = dropped > 0;
-        if overflowing && !backlog.overflowing {
+        if dropped > 0 && backlog.dropped_lately == 0 {
             tracing::warn!(
                 bytes = backlog.bytes,
-                dropped_statuses = dropped,
-                "more statuses wait for the broker than memory holds; the oldest are dropped, and counted when the connector stops"
+                "more statuses wait for the broker than memory holds; the oldest are dropped, and counted"
             );
         }
-        backlog.overflowing = overflowing;
+        backlog.dropped_lately += dropped;
     }
 
     /// The next document to publish.
@@ -211,6 +209,10 @@ impl Publisher {
         let mut backlog = self.inner.backlog();
         let oldest = backlog.take_oldest();
         backlog.give_back();
+        if backlog.documents.is_empty() && backlog.dropped_lately > 0 {
+            let dropped_statuses = std::mem::take(&mut backlog.dropped_lately);
+            tracing::info!(dropped_statuses, "statuses find room again");
+        }
         oldest
     }
 

@@ -26,8 +26,8 @@ pub(super) struct Backlog {
     pub room: Room,
     /// Statuses thrown away because the backlog was full, since the start.
     pub dropped: usize,
-    /// Whether the last document that came in pushed another out: a change is logged once.
-    pub overflowing: bool,
+    /// How many of them since nothing waited last: that some are is logged once, and so is the end of it.
+    pub dropped_lately: usize,
     /// What a status took in the last document, in bytes.
     pub status_bytes: usize,
 }
@@ -43,7 +43,7 @@ impl Backlog {
             borrowed: None,
             room: Room::NoMatter,
             dropped: 0,
-            overflowing: false,
+            dropped_lately: 0,
             status_bytes: USUAL_STATUS_BYTES,
         }
     }

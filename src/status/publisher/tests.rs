@@ -221,3 +221,37 @@ fn a_broker_may_take_less_than_configured() {
         assert!(document.json.len() <= 1000);
     }
 }
+
+#[test]
+fn that_statuses_are_dropped_is_told_once_and_so_is_the_end_of_it() {
+    let lines = crate::logged::lines(|| {
+        let publisher = publisher(10_000);
+        for _ in 0..2 {
+            while publisher.dropped() == 0 {
+                publisher.publish([success("1")]);
+            }
+            // The broker takes some, and more come.
+            for _ in 0..100 {
+                publisher.pop();
+                (0..2).for_each(|_| publisher.publish([success("1")]));
+            }
+            while publisher.pop().is_some() {}
+        }
+    });
+    let told: Vec<_> = lines
+        .iter()
+        .map(|line| (line["level"].as_str(), line["dropped_statuses"].as_u64()))
+        .collect();
+    let (begins, ends) = (Some("WARN"), Some("INFO"));
+    let [
+        (one, None),
+        (two, Some(many)),
+        (three, None),
+        (four, Some(fewer)),
+    ] = told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!([one, two, three, four], [begins, ends, begins, ends]);
+    assert_eq!((many, fewer), (101, 51));
+}
