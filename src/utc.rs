@@ -97,16 +97,9 @@ pub fn http_date(time: SystemTime) -> String {
 
 /// A moment as signatures of AWS have it (Signature Version 4), to the second: `20261122T065500Z`.
 pub fn signature_date(time: SystemTime) -> String {
-    let Utc {
-        year,
-        month,
-        day,
-        hour,
-        minute,
-        second,
-        ..
-    } = Utc::from(time);
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
+    let text = Utc::from(time).to_string();
+    let to_the_second = text.split_once('.').map_or(&*text, |(seconds, _)| seconds);
+    to_the_second.replace(['-', ':'], "") + "Z"
 }
 
 impl fmt::Display for Utc {
