@@ -9,7 +9,9 @@ use std::sync::Arc;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, Error as RustlsError, RootCertStore};
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error as RustlsError, RootCertStore,
+};
 
 use crate::certificate::Validity;
 
@@ -97,6 +99,56 @@ pub fn rustls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a RustlsEr
         held.and_then(|held| held.downcast_ref::<RustlsError>())
             .or_else(|| cause.downcast_ref())
     })
+}
+
+/// What is wrong with the other side's certificate, where that is told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFault {
+    /// It is signed by none of the authorities that are trusted.
+    UnknownAuthority,
+    /// It is for another host name.
+    OtherName,
+    /// Its time is over.
+    Expired,
+    /// Its time has not come yet.
+    NotYetValid,
+}
+
+impl CertificateFault {
+    /// What rustls says of it.
+    pub fn of(error: &CertificateError) -> Option<Self> {
+        match error {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                Some(CertificateFault::UnknownAuthority)
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                Some(CertificateFault::OtherName)
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                Some(CertificateFault::Expired)
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                Some(CertificateFault::NotYetValid)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether the other side says by this that it wants a certificate of ours, or another one.
+pub fn is_about_our_certificate(alert: AlertDescription) -> bool {
+    use AlertDescription as Alert;
+    matches!(
+        alert,
+        Alert::CertificateRequired
+            | Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+    )
 }
 
 fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {

@@ -8,20 +8,14 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsEr
 
 use super::error::ConnectError;
 use super::settings::SessionSettings;
-use crate::tls::{self, rustls_error};
+use crate::tls::{self, CertificateFault, is_about_our_certificate, rustls_error};
 use crate::utc::Utc;
 
 /// What is wrong, where an error says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TlsFault {
-    /// The broker's certificate is signed by none of the authorities that are trusted.
-    UnknownAuthority,
-    /// The broker's certificate is for another host name.
-    OtherName,
-    /// The time of the broker's certificate is over.
-    Expired,
-    /// The time of the broker's certificate has not come yet.
-    NotYetValid,
+    /// Something is wrong with the broker's certificate.
+    OfTheBrokers(CertificateFault),
     /// The broker wants a certificate of ours, or another one.
     Ours,
     /// The broker says only that there is nothing to agree on. With TLS 1.2 also where it wants a certificate.
@@ -39,7 +33,9 @@ impl TlsFault {
             return None;
         };
         match rustls_error(error)? {
-            RustlsError::InvalidCertificate(fault) => Self::of_the_brokers(fault),
+            RustlsError::InvalidCertificate(fault) => {
+                CertificateFault::of(fault).map(TlsFault::OfTheBrokers)
+            }
             RustlsError::AlertReceived(alert) => Self::of_an_alert(*alert),
             RustlsError::PeerIncompatible(_) => Some(TlsFault::NothingInCommon),
             RustlsError::NoApplicationProtocol => Some(TlsFault::NoMqttOn443),
@@ -47,35 +43,10 @@ impl TlsFault {
         }
     }
 
-    fn of_the_brokers(fault: &CertificateError) -> Option<Self> {
-        match fault {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                Some(TlsFault::UnknownAuthority)
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Some(TlsFault::OtherName)
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                Some(TlsFault::Expired)
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                Some(TlsFault::NotYetValid)
-            }
-            _ => None,
-        }
-    }
-
     fn of_an_alert(alert: AlertDescription) -> Option<Self> {
         use AlertDescription as Alert;
         match alert {
-            Alert::CertificateRequired
-            | Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateExpired
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied => Some(TlsFault::Ours),
+            alert if is_about_our_certificate(alert) => Some(TlsFault::Ours),
             Alert::HandshakeFailure => Some(TlsFault::NothingInCommon),
             Alert::ProtocolVersion => Some(TlsFault::Version),
             Alert::NoApplicationProtocol => Some(TlsFault::NoMqttOn443),
@@ -114,18 +85,18 @@ pub fn advice(error: &ConnectError, settings: &SessionSettings) -> Option<String
         return may_be_about(ours?, error);
     };
     let fixed = match fault {
-        TlsFault::UnknownAuthority => {
+        TlsFault::OfTheBrokers(CertificateFault::UnknownAuthority) => {
             "the broker's certificate is not signed by an authority that is trusted here: set MQTT_CA_FILE to the \
              certificate of the one that signed it"
         }
-        TlsFault::OtherName => {
+        TlsFault::OfTheBrokers(CertificateFault::OtherName) => {
             "the broker's certificate is for another name: put one of its names into MQTT_URL, or \
              have one issued for this host"
         }
-        TlsFault::Expired => {
+        TlsFault::OfTheBrokers(CertificateFault::Expired) => {
             "the broker's certificate has expired: renew it there, or set this device's clock right"
         }
-        TlsFault::NotYetValid => {
+        TlsFault::OfTheBrokers(CertificateFault::NotYetValid) => {
             "the broker's certificate is not valid yet: set this device's clock right"
         }
         TlsFault::Ours => return Some(about_ours(ours)),

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::common::{App, ConnectorProcess, Mosquitto, STREAM, endpoint, eventually};
-use crate::{connector_at, warnings};
+use crate::{connector_at, until_records_wait, warnings};
 
 fn connector(broker: &Mosquitto, endpoint: &Endpoint, more: &[(&str, &str)]) -> ConnectorProcess {
     connector_at(broker, &endpoint.url(), more)
@@ -119,12 +119,7 @@ async fn credentials_that_come_later_deliver_what_was_kept() {
     let app = App::connect(broker.port).await;
     app.until_answered().await;
     app.request("kept", "a record").await;
-    eventually("it says that records wait", || {
-        warnings(&connector)
-            .iter()
-            .any(|line| line.contains("are kept and"))
-    })
-    .await;
+    until_records_wait(&connector).await;
     let asked = provider.asked();
     eventually("it asks again and again", || provider.asked() >= asked + 6).await;
     let said = warnings(&connector);

@@ -13,7 +13,7 @@ use crate::common::iot::{Asked, IotProvider, Reply};
 use crate::common::{
     App, ConnectorProcess, Mosquitto, STREAM, eventually, finish, free_address, program, stdout,
 };
-use crate::{borrowed, connector_at, warnings};
+use crate::{borrowed, connector_at, until_records_wait, warnings};
 
 const FIRST: &str = "ASIAFIRSTFIRSTFIRSTF";
 const SECOND: &str = "ASIASECONDSECONDSECO";
@@ -135,12 +135,7 @@ async fn a_provider_that_refuses_keeps_the_records_until_it_does_not() {
     let device = Device::start(provider, &[FIRST], &[]).await;
     let app = device.app().await;
     app.request("kept", "a record").await;
-    eventually("it says that records wait", || {
-        warnings(&device.connector)
-            .iter()
-            .any(|line| line.contains("are kept and"))
-    })
-    .await;
+    until_records_wait(&device.connector).await;
     let said = warnings(&device.connector);
     assert_eq!(
         said.len(),
@@ -263,12 +258,7 @@ async fn commands_that_send_use_it_too() {
     let app = App::connect(broker.port).await;
     app.until_answered().await;
     app.request("kept", "a record").await;
-    eventually("it says that records wait", || {
-        warnings(&connector)
-            .iter()
-            .any(|line| line.contains("are kept and"))
-    })
-    .await;
+    until_records_wait(&connector).await;
     connector.signal("TERM");
     connector.wait();
 

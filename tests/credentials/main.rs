@@ -12,7 +12,7 @@ mod iot;
 mod places;
 mod roles;
 
-use common::{ConnectorProcess, Mosquitto, STREAM};
+use common::{ConnectorProcess, Mosquitto, STREAM, eventually};
 
 /// The connector with what AWS is at this URL, and with further variables.
 fn connector_at(broker: &Mosquitto, aws: &str, more: &[(&str, &str)]) -> ConnectorProcess {
@@ -35,7 +35,16 @@ fn warnings(connector: &ConnectorProcess) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// The same of variables that are owned.
+/// Waits until the log says that records are kept for want of credentials.
+async fn until_records_wait(connector: &ConnectorProcess) {
+    eventually("it says that records wait", || {
+        let mut warnings = warnings(connector).into_iter();
+        warnings.any(|line| line.contains("are kept and"))
+    })
+    .await;
+}
+
+/// Variables as [`connector_at`] takes them.
 fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
     let all = variables.iter();
     all.map(|(name, value)| (*name, value.as_str())).collect()

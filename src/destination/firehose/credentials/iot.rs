@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error as RustlsEr
 use super::https::{self, GetError, Place};
 use super::{Unavailable, answer};
 use crate::parameters::IotParameters;
-use crate::tls::{self, TlsFiles, rustls_error};
+use crate::tls::{self, CertificateFault, TlsFiles, is_about_our_certificate, rustls_error};
 
 /// How long a request may take, from the first packet to the last.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -53,7 +53,7 @@ impl DeviceCertificate {
     fn unanswered(&self, error: &GetError) -> Unavailable {
         let iot = &self.iot;
         let (code, words) = match rustls_error(error) {
-            Some(RustlsError::AlertReceived(alert)) if is_about_certificates(*alert) => (
+            Some(RustlsError::AlertReceived(alert)) if is_refusal(*alert) => (
                 "IotCertificateRefused",
                 format!(
                     "does not accept the certificate ({alert:?}): {}",
@@ -103,38 +103,21 @@ impl ProvideCredentials for DeviceCertificate {
     }
 }
 
-/// Whether the other side says by this that it does not want our certificate.
-fn is_about_certificates(alert: AlertDescription) -> bool {
-    use AlertDescription as Alert;
-    matches!(
-        alert,
-        Alert::CertificateRequired
-            | Alert::CertificateExpired
-            | Alert::BadCertificate
-            | Alert::UnsupportedCertificate
-            | Alert::CertificateRevoked
-            | Alert::CertificateUnknown
-            | Alert::UnknownCA
-            | Alert::AccessDenied
-            | Alert::DecryptError
-    )
+/// Whether the provider says by this that it does not want our certificate, or what was signed with its key.
+fn is_refusal(alert: AlertDescription) -> bool {
+    is_about_our_certificate(alert) || alert == AlertDescription::DecryptError
 }
 
 /// What is wrong with the provider's certificate, in words that are the same at each attempt: rustls counts seconds.
-fn of_theirs(fault: &CertificateError) -> String {
-    match fault {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "it has expired by this device's clock".to_owned()
+fn of_theirs(error: &CertificateError) -> String {
+    let words = match CertificateFault::of(error) {
+        Some(CertificateFault::Expired) => "it has expired by this device's clock",
+        Some(CertificateFault::NotYetValid) => "it is not valid yet by this device's clock",
+        Some(CertificateFault::UnknownAuthority) => {
+            "no authority that is trusted here has signed it"
         }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "it is not valid yet by this device's clock".to_owned()
-        }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "no authority that is trusted here has signed it".to_owned()
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "it is for another name".to_owned()
-        }
-        fault => fault.to_string(),
-    }
+        Some(CertificateFault::OtherName) => "it is for another name",
+        None => return error.to_string(),
+    };
+    words.to_owned()
 }
