@@ -241,14 +241,17 @@ impl Taking<'_> {
                 next = spot.offset + start as u64;
                 break;
             }
-            let is_unread = |segment: &Segment| segment.is_unread(record.ordinal);
-            if !state.segments.get(&number).is_some_and(is_unread) {
+            let offset = (spot.offset + start as u64) as u32;
+            let is_wanted = |segment: &Segment| {
+                segment.is_unread(record.ordinal) && !segment.is_repeated(offset)
+            };
+            if !state.segments.get(&number).is_some_and(is_wanted) {
                 continue;
             }
             let place = Place {
                 segment: number,
                 ordinal: record.ordinal,
-                offset: (spot.offset + start as u64) as u32,
+                offset,
                 bytes: bytes as u32,
                 stream: spot.stream,
             };

@@ -183,6 +183,8 @@ impl Told {
 /// A record as the pass sees it, before it is known whether it is needed.
 struct Seen {
     place: Place,
+    /// Its stream, where that was told before.
+    stream: Option<StreamId>,
     payload_bytes: usize,
     received_unix_ms: u64,
 }
@@ -284,6 +286,7 @@ impl Pass<'_> {
                     bytes: placed.bytes as u32,
                     stream: record.stream,
                 },
+                stream: streams.get(&record.stream).copied(),
                 payload_bytes: record.id.len() + record.data.len(),
                 received_unix_ms: record.received_unix_ms,
             });
@@ -294,10 +297,11 @@ impl Pass<'_> {
         self.told.get_or_insert(told);
         segment.damaged = scan.damage().is_real();
         self.recovery.damage.add(scan.damage());
+        segment.repeated = scan.into_repeated();
         let finished = self.finished.remove(&number).unwrap_or_default();
         self.state.add_segment(segment);
         for record in seen {
-            self.hold(&record, &finished, &streams);
+            self.hold(&record, &finished);
         }
     }
 
@@ -334,7 +338,7 @@ impl Pass<'_> {
         finished.insert_run(first, last);
     }
 
-    fn hold(&mut self, seen: &Seen, finished: &Bits, streams: &HashMap<u32, StreamId>) {
+    fn hold(&mut self, seen: &Seen, finished: &Bits) {
         let Some(segment) = self.state.segments.get_mut(&seen.place.segment) else {
             return;
         };
@@ -342,7 +346,7 @@ impl Pass<'_> {
         if finished.contains(seen.place.ordinal) {
             return;
         }
-        let Some(&stream) = streams.get(&seen.place.stream) else {
+        let Some(stream) = seen.stream else {
             self.recovery.nobodys_records += 1;
             segment.damaged = true;
             return;
@@ -355,6 +359,7 @@ impl Pass<'_> {
             place,
             payload_bytes,
             received_unix_ms,
+            ..
         } = seen;
         self.state
             .hold(stream, place, *payload_bytes, *received_unix_ms, true);

@@ -1,6 +1,10 @@
-//! A walk over a whole segment: every whole entry in order, and what lies between them. Pure.
+//! A walk over a whole segment: every whole entry in order, and what lies between them. What an entry says
+//! against an earlier one is damage too. Pure.
+
+use std::collections::{HashMap, HashSet};
 
 use super::format::{Entry, MAGIC, read};
+use super::segment::Bits;
 use crate::framing::{Found, HEADER_BYTES, Header, HeaderError, look, next_entry};
 
 /// What was found that is no entry.
@@ -47,6 +51,8 @@ pub(super) struct Scan<'a> {
     at: usize,
     damage: Damage,
     ended: bool,
+    said: Said<'a>,
+    repeated: Vec<u32>,
 }
 
 impl<'a> Scan<'a> {
@@ -55,19 +61,15 @@ impl<'a> Scan<'a> {
     /// # Errors
     /// Where its header cannot be used.
     pub fn new(bytes: &'a [u8]) -> Result<Self, HeaderError> {
-        let header = Header::read(MAGIC, bytes)?;
-        Ok(Self::from(bytes, header, HEADER_BYTES))
-    }
-
-    /// A walk that begins at an offset.
-    pub fn from(bytes: &'a [u8], header: Header, offset: usize) -> Self {
-        Scan {
+        Ok(Scan {
             bytes,
-            header,
-            at: offset,
+            header: Header::read(MAGIC, bytes)?,
+            at: HEADER_BYTES,
             damage: Damage::default(),
             ended: false,
-        }
+            said: Said::default(),
+            repeated: Vec::new(),
+        })
     }
 
     /// What the segment says about itself.
@@ -83,6 +85,11 @@ impl<'a> Scan<'a> {
     /// Whether the segment was ended in order, as far as was seen.
     pub fn is_ended(&self) -> bool {
         self.ended
+    }
+
+    /// Where records begin that were left out, as an earlier one has their ordinal; ascending.
+    pub fn into_repeated(self) -> Vec<u32> {
+        self.repeated
     }
 
     fn damaged(&mut self, to: usize) {
@@ -111,6 +118,13 @@ impl<'a> Iterator for Scan<'a> {
             };
             let offset = self.at;
             match read(&self.header, kind, &rest[..bytes]) {
+                Some(entry) if !self.said.goes_with(&entry) => {
+                    if let Entry::Record(_) | Entry::Moved { .. } = entry {
+                        // Files that are read are far shorter than what 32 bits hold.
+                        self.repeated.push(offset as u32);
+                    }
+                    self.damaged(offset + bytes);
+                }
                 Some(entry) => {
                     self.at += bytes;
                     self.ended |= entry == Entry::End;
@@ -125,5 +139,45 @@ impl<'a> Iterator for Scan<'a> {
             }
         }
         None
+    }
+}
+
+/// What the entries of a file said so far. A disk that brings bytes to the wrong place repeats entries, and
+/// a record that is there twice would be counted twice.
+#[derive(Default)]
+struct Said<'a> {
+    /// The streams by their numbers.
+    streams: HashMap<u32, &'a str>,
+    /// Those that have a number.
+    arns: HashSet<&'a str>,
+    /// Those of the records.
+    ordinals: Bits,
+}
+
+impl<'a> Said<'a> {
+    /// Whether an entry goes with those before it: a stream has one number, and a record its own ordinal.
+    fn goes_with(&mut self, entry: &Entry<'a>) -> bool {
+        match *entry {
+            Entry::Stream { number, arn } => match self.streams.get(&number) {
+                Some(&known) => known == arn,
+                None => {
+                    let is_new = self.arns.insert(arn);
+                    if is_new {
+                        self.streams.insert(number, arn);
+                    }
+                    is_new
+                }
+            },
+            Entry::Record(record) | Entry::Moved { record, .. } => {
+                // What is nobody's does not stand in the way of another.
+                if !self.streams.contains_key(&record.stream) {
+                    return true;
+                }
+                let is_new = !self.ordinals.contains(record.ordinal);
+                self.ordinals.insert(record.ordinal);
+                is_new
+            }
+            Entry::Finished(_) | Entry::End | Entry::Segments(_) | Entry::Removed(_) => true,
+        }
     }
 }

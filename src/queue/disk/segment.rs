@@ -162,6 +162,8 @@ pub(super) struct Segment {
     /// Whether records were given up that still count as needed: which they were is found out when the
     /// others are moved.
     pub has_lost: bool,
+    /// Where records begin that repeat the ordinal of another, and are nobody's; ascending.
+    pub repeated: Vec<u32>,
     /// Above how many needed bytes it was found not worth it to move them.
     pub worth_moving_bytes: u64,
 }
@@ -184,6 +186,7 @@ impl Segment {
             damaged: false,
             is_stuck: false,
             has_lost: false,
+            repeated: Vec::new(),
             worth_moving_bytes: u64::MAX,
         }
     }
@@ -223,6 +226,11 @@ impl Segment {
 
     pub fn is_unread(&self, ordinal: u32) -> bool {
         self.unread.contains(ordinal)
+    }
+
+    /// Whether what begins at `offset` is left out, as it repeats the ordinal of another.
+    pub fn is_repeated(&self, offset: u32) -> bool {
+        self.repeated.binary_search(&offset).is_ok()
     }
 
     /// A record is now in memory. Whether it was not.

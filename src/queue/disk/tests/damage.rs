@@ -198,6 +198,38 @@ fn a_byte_may_be_missing_anywhere() {
 }
 
 #[test]
+fn a_record_may_stand_twice() {
+    let sample = Sample::new();
+    for stands in &sample.stands {
+        let bytes = sample.content.file(&stands.file).to_vec();
+        let copy = &bytes[stands.from..stands.to];
+        let of_file = || sample.stands.iter().filter(|at| at.file == stands.file);
+        for at in of_file().flat_map(|stands| [stands.from, stands.to]) {
+            let what = format!("{} again at {at}", stands.number);
+            // What is put between others takes nothing away; what is put over others, all that it hides.
+            let all = sample.whole("", 0, 0);
+            let rig = sample.changed(&stands.file, &all, &what, |bytes| {
+                bytes.splice(at..at, copy.iter().copied());
+            });
+            // Before its stream is told it is nobody's.
+            let recovery = &rig.recovery;
+            let seen = recovery.damage.places + recovery.nobodys_records;
+            assert_eq!(seen, 1, "{what}");
+            let whole = sample.whole(&stands.file, at, at + copy.len());
+            sample.changed(
+                &stands.file,
+                &whole,
+                &format!("over others, {what}"),
+                |bytes| {
+                    let to = bytes.len().min(at + copy.len());
+                    bytes.splice(at..to, copy.iter().copied());
+                },
+            );
+        }
+    }
+}
+
+#[test]
 fn any_file_may_be_missing_or_be_something_else() {
     let sample = Sample::new();
     for file in &sample.files {
