@@ -6,8 +6,9 @@ use crate::aggregate::Aggregation;
 
 use super::fault::{Faults, without_secrets};
 use super::mqtt::{default_client_id, host_name};
+use super::parameter::{DefaultValue, Parameter};
 use super::sources::{Origin, Sources};
-use super::table::{self, DefaultValue, PARAMETERS, Parameter};
+use super::table::{self, PARAMETERS};
 use super::{Parameters, parse};
 
 /// One parameter as it holds.

@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::file::Place;
 use super::mqtt_url;
-use super::table::{DEFAULT_DELIVERY_STREAM_ARN, PARAMETERS, Parameter, Secrecy};
+use super::parameter::{Parameter, Secrecy};
+use super::table::{DEFAULT_DELIVERY_STREAM_ARN, PARAMETERS};
 use crate::arn::quoted;
 
 /// How much of a value a fault shows: room for a path, and for an ARN that anybody would write.

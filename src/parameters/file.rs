@@ -14,8 +14,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::fault::Fault;
 use super::mqtt_url;
+use super::parameter::{Parameter, Secrecy};
 use super::read::NotText;
-use super::table::{PARAMETERS, Parameter, Secrecy};
+use super::table::PARAMETERS;
 use super::topic::Topic;
 
 mod json;

@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use super::mqtt::{can_be_opened, client_id};
+use super::parameter::Parameter;
 use super::read::{Noted, Reader};
-use super::table::{self, Parameter};
+use super::table;
 use crate::arn::Partition;
 
 /// The port of the credentials provider, where none is given (AWS IoT developer guide, "Authorizing direct calls").

@@ -1,12 +1,13 @@
 //! Every parameter of the program, and the only code that reads the environment.
 //!
 //! A parameter is a flag, else an environment variable, else a line of the configuration file, else its
-//! default; empty means unset, in flags as well. Whitespace is never trimmed: a value that has some is probably quoted wrongly, and says so. All
-//! faults of a configuration are reported together. The parts: `table` says what there is, in the groups
-//! of `topic`; `sources` where a value comes from, with `file` for the configuration file; `read` how a value is read;
-//! `effective` which values hold; `mqtt` and `mqtt_url` know the broker's side, `calls` what decides which calls are made, `disk` knows the directories,
-//! `share` the group of connectors, `identity` who the device is towards AWS, `aggregation` what a Firehose record holds,
-//! `fault` says what is wrong.
+//! default; empty means unset, in flags as well. Whitespace is never trimmed: a value that has some is
+//! probably quoted wrongly, and says so. All faults of a configuration are reported together. The parts:
+//! `table` says what there is, in the groups of `topic`, each a `parameter`; `sources` where a value comes
+//! from, with `file` for the configuration file; `read` how a value is read; `effective` which values hold;
+//! `mqtt` and `mqtt_url` know the broker's side, `calls` what decides which calls are made, `disk` knows the
+//! directories, `share` the group of connectors, `identity` who the device is towards AWS, `aggregation`
+//! what a Firehose record holds, `fault` says what is wrong.
 
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
@@ -32,6 +33,7 @@ mod http;
 mod identity;
 mod mqtt;
 mod mqtt_url;
+mod parameter;
 mod read;
 mod share;
 mod sources;
@@ -47,9 +49,10 @@ pub use file::Place;
 pub use http::HttpParameters;
 pub use identity::{IdentityParameters, IotParameters, RoleParameters};
 pub use mqtt::{MqttParameters, MqttVersion, Secret};
+pub use parameter::{DefaultValue, Parameter, Secrecy};
 pub use read::{Lookup, NotText};
 pub use sources::{Origin, config_file};
-pub use table::{DefaultValue, PARAMETERS, Parameter, Secrecy};
+pub use table::PARAMETERS;
 pub use topic::Topic;
 
 /// The least and the most records of a queue. The least is the contract's; the most is chosen here, since

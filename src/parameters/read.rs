@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 
 use super::fault::{Fault, Faults};
-use super::table::{DefaultValue, Parameter};
+use super::parameter::{DefaultValue, Parameter};
 
 /// Where values come from: the text of a parameter as it was set, if it was.
 pub type Lookup<'a> = &'a dyn Fn(&Parameter) -> Option<Result<String, NotText>>;

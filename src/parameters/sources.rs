@@ -8,8 +8,9 @@ use clap::ArgMatches;
 
 use super::fault::{Fault, Faults};
 use super::file::{ConfigFile, Place};
+use super::parameter::Parameter;
 use super::read::{Lookup, NotText};
-use super::table::{PARAMETERS, Parameter};
+use super::table::PARAMETERS;
 
 /// What tells one value: where it was set.
 #[derive(Clone, Debug, PartialEq, Eq)]
