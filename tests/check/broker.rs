@@ -1,6 +1,7 @@
 //! What can be wrong with the broker, the way to it, and the rights there.
 
 use std::fs;
+use std::ops::Range;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -260,13 +261,12 @@ async fn a_last_will_that_is_refused_is_named() {
 }
 
 /// Mosquitto with TLS under certificates of ours; the files are in its folder.
-fn with_tls(hosts: &[&str], expired: bool) -> Mosquitto {
+fn with_tls(hosts: &[&str], years: Range<i32>) -> Mosquitto {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, pem: &str| fs::write(folder.path().join(name), pem).unwrap();
     let authority = Authority::new("authority");
     write("ca.pem", &authority.pem);
     write("other-ca.pem", &Authority::new("somebody else").pem);
-    let years = if expired { 1975..2020 } else { 1975..4096 };
     authority.issue_for(folder.path(), "broker", hosts, years);
     let lines = [
         "listener {port} 127.0.0.1",
@@ -287,23 +287,16 @@ fn with_tls(hosts: &[&str], expired: bool) -> Mosquitto {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_do_not_fit_are_named() {
-    for (hosts, expired, ca, words) in [
-        (["127.0.0.1"], false, "ca.pem", None),
-        (
-            ["127.0.0.1"],
-            false,
-            "other-ca.pem",
-            Some("set MQTT_CA_FILE"),
-        ),
-        (
-            ["elsewhere.example"],
-            false,
-            "ca.pem",
-            Some("is for another name"),
-        ),
-        (["127.0.0.1"], true, "ca.pem", Some("has expired")),
+    let (here, elsewhere) = ("127.0.0.1", "elsewhere.example");
+    let always = || 1975..4096;
+    for (host, years, ca, words) in [
+        (here, always(), "ca.pem", None),
+        (here, always(), "other-ca.pem", Some("set MQTT_CA_FILE")),
+        (elsewhere, always(), "ca.pem", Some("is for another name")),
+        (here, 1975..2020, "ca.pem", Some("has expired")),
+        (here, 4000..4096, "ca.pem", Some("is not valid yet")),
     ] {
-        let mut site = Site::with_broker(with_tls(&hosts, expired)).await;
+        let mut site = Site::with_broker(with_tls(&[host], years)).await;
         let url = format!("mqtts://127.0.0.1:{}", site.broker.port);
         let ca = site.broker.folder().join(ca).display().to_string();
         site.set("MQTT_URL", url);
@@ -319,7 +312,7 @@ async fn certificates_that_do_not_fit_are_named() {
 /// The broker says that it refuses it, and not why.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_of_ours_that_has_expired_is_named() {
-    let mut site = Site::with_broker(with_tls(&["127.0.0.1"], false)).await;
+    let mut site = Site::with_broker(with_tls(&["127.0.0.1"], 1975..4096)).await;
     let folder = site.folder.path();
     let strangers = Authority::new("somebody else");
     strangers.issue_for(folder, "ours", &["device"], 2001..2002);

@@ -1,6 +1,7 @@
 //! A stand-in for AWS IoT's credentials provider: a real TLS server that wants a certificate of the device's, and
 //! answers as the service does.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -72,10 +73,20 @@ impl IotProvider {
         key_id: &'static str,
         version: &'static SupportedProtocolVersion,
     ) -> Self {
+        Self::certified(key_id, version, &["localhost", "127.0.0.1"], 1975..4096).await
+    }
+
+    /// One whose certificate is for these hosts and years.
+    pub async fn certified(
+        key_id: &'static str,
+        version: &'static SupportedProtocolVersion,
+        hosts: &[&str],
+        years: Range<i32>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::new("authority");
         std::fs::write(folder.path().join("ca.pem"), &authority.pem).unwrap();
-        authority.issue(folder.path(), "provider", &["localhost", "127.0.0.1"]);
+        authority.issue_for(folder.path(), "provider", hosts, years);
         authority.issue(folder.path(), "device", &["device"]);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let provider = IotProvider {

@@ -6,12 +6,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::version::TLS13;
 
 use crate::amazon::Amazon;
 use crate::common::http::{get, samples};
 use crate::common::iot::{Asked, IotProvider, Reply};
 use crate::common::{
-    App, ConnectorProcess, Mosquitto, STREAM, eventually, finish, free_address, program, stdout,
+    App, Authority, ConnectorProcess, Mosquitto, STREAM, eventually, finish, free_address, program,
+    stdout,
 };
 use crate::{borrowed, connector_at, until_records_wait, warnings};
 
@@ -163,6 +165,53 @@ async fn a_provider_that_refuses_keeps_the_records_until_it_does_not() {
             .stderr()
             .contains("AWS credentials are found")
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_the_certificate_of_the_provider_is_told() {
+    const HERE: &[&str] = &["localhost"];
+    for (hosts, years, is_trusted, words) in [
+        (
+            HERE,
+            1975..2020,
+            true,
+            "it has expired by this device's clock",
+        ),
+        (
+            HERE,
+            4000..4096,
+            true,
+            "it is not valid yet by this device's clock",
+        ),
+        (
+            &["elsewhere.example"],
+            1975..4096,
+            true,
+            "it is for another name",
+        ),
+        (
+            HERE,
+            1975..4096,
+            false,
+            "no authority that is trusted here has signed it",
+        ),
+    ] {
+        let provider = IotProvider::certified(FIRST, &TLS13, hosts, years).await;
+        if !is_trusted {
+            let other = Authority::new("somebody else");
+            std::fs::write(provider.path("ca.pem"), other.pem).unwrap();
+        }
+        let broker = Mosquitto::start();
+        let variables = provider.variables();
+        // Nothing is sent: the address is never called.
+        let nowhere = "http://127.0.0.1:9";
+        let connector = connector_at(&broker, nowhere, &borrowed(&variables));
+        eventually(words, || {
+            warnings(&connector).iter().any(|line| line.contains(words))
+        })
+        .await;
+        assert_eq!(provider.asked(), []);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
