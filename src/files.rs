@@ -2,10 +2,15 @@
 //! remove, rename. An interface, so that tests can record what is done and in which order, and cut it
 //! off anywhere.
 
+mod owner;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use owner::Owner;
+pub use owner::{ROOT, is_root};
 
 /// The files of one directory. Names are plain file names.
 pub trait Files: Send + Sync {
@@ -56,6 +61,8 @@ pub struct Directory {
     path: PathBuf,
     /// Locked as long as it is open, and synced where names change.
     handle: File,
+    /// Whom the files go to that are made here.
+    owner: Option<Owner>,
 }
 
 /// Why a directory cannot be used.
@@ -138,6 +145,7 @@ impl Directory {
             Ok(handle) => Ok(Directory {
                 path: path.to_owned(),
                 handle,
+                owner: Owner::of(path),
             }),
             Err(source) => Err(DirectoryError::Unusable {
                 path: path.to_owned(),
@@ -164,10 +172,17 @@ impl Directory {
             .truncate(false)
             .mode(0o600)
             .open(self.path.join(name))?;
+        self.give(&file, name);
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(source)) => Err(source),
+        }
+    }
+
+    fn give(&self, file: &File, name: &str) {
+        if let Some(owner) = self.owner {
+            owner.give(file, name);
         }
     }
 }
@@ -203,6 +218,7 @@ impl Files for Directory {
             .create_new(true)
             .mode(0o600)
             .open(self.path.join(name))?;
+        self.give(&file, name);
         Ok(Box::new(file))
     }
 
@@ -253,5 +269,37 @@ impl ReadAt for File {
             }
         }
         Ok(filled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, chown};
+
+    /// Of the file and the lock that are made in a directory of this user, where this user has a file or not.
+    fn owners(of_directory: u32, of_file: Option<u32>) -> [u32; 2] {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(uid) = of_file {
+            fs::write(folder.path().join("there"), "").unwrap();
+            chown(folder.path().join("there"), Some(uid), None).unwrap();
+        }
+        chown(folder.path(), Some(of_directory), None).unwrap();
+        let directory = Directory::hold(folder.path()).unwrap();
+        directory.create("made").unwrap();
+        directory.lock_file("lock").unwrap();
+        ["made", "lock"].map(|name| folder.path().join(name).metadata().unwrap().uid())
+    }
+
+    #[test]
+    fn what_root_makes_belongs_to_whoever_has_the_directory() {
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(owners(own, Some(own)), [own, own]);
+        // Nobody else can give a directory away, to see what becomes of it.
+        if is_root() {
+            assert_eq!(owners(4242, None), [4242, 4242]);
+            assert_eq!(owners(4242, Some(ROOT)), [4242, 4242]);
+            assert_eq!(owners(ROOT, Some(4343)), [4343, 4343]);
+        }
     }
 }

@@ -5,16 +5,10 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// The user that may do everything.
-const ROOT: u32 = 0;
+use crate::files::{ROOT, is_root};
 
 /// Bit of a file's mode: those who are neither its owner nor in its group may read it.
 const OTHERS_READ: u32 = 0o004;
-
-/// Whether this process is root's: its own folder of the kernel's belongs to its user.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").is_ok_and(|folder| folder.uid() == ROOT)
-}
 
 /// What to add where a directory can be written; empty where nobody needs to know more. One that is not there would
 /// be root's.
