@@ -436,14 +436,15 @@ fn files_that_are_not_there_or_not_what_they_should_be_end_the_start() {
     let empty = folder.path().join("empty.pem").display().to_string();
     std::fs::write(&empty, "").unwrap();
     let missing = folder.path().join("missing.pem").display().to_string();
-    for (variables, names) in [
-        (&[("MQTT_CA_FILE", &missing)][..], "missing.pem"),
-        (&[("MQTT_CA_FILE", &empty)], "empty.pem"),
+    for (variables, names, status) in [
+        (&[("MQTT_CA_FILE", &missing)][..], "missing.pem", 1),
+        (&[("MQTT_CA_FILE", &empty)], "empty.pem", 1),
         (
             &[("MQTT_CERT_FILE", &missing), ("MQTT_KEY_FILE", &empty)],
             "missing.pem",
+            1,
         ),
-        (&[("MQTT_CERT_FILE", &empty)], "MQTT_KEY_FILE"),
+        (&[("MQTT_CERT_FILE", &empty)], "MQTT_KEY_FILE", 2),
     ] {
         let mut given = vec![
             ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
@@ -455,7 +456,25 @@ fn files_that_are_not_there_or_not_what_they_should_be_end_the_start() {
                 .map(|(name, value)| (*name, value.as_str())),
         );
         let mut process = ConnectorProcess::start(&given);
-        assert_eq!(process.wait().code(), Some(2));
+        assert_eq!(process.wait().code(), Some(status));
         assert!(process.stderr().contains(names), "{}", process.stderr());
     }
+}
+
+/// Files come and go while they are renewed, and a service manager that starts the connector again at once would fill
+/// the log; one that does not start it again would leave the device to itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_a_service_manager_a_file_that_is_missing_is_waited_for_before_the_end() {
+    let given = [
+        ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
+        ("MQTT_URL", "mqtts://127.0.0.1"),
+        ("MQTT_CA_FILE", "/missing.pem"),
+        ("NOTIFY_SOCKET", "/nobody"),
+    ];
+    let mut process = ConnectorProcess::start(&given);
+    eventually("it is told", || process.stderr().contains("/missing.pem")).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(process.is_running());
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(1));
 }

@@ -27,7 +27,6 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use kinesis_edge::connector::ConnectorError;
-use kinesis_edge::files::DirectoryError;
 use kinesis_edge::parameters::Faults;
 use kinesis_edge::telemetry::last_words;
 
@@ -119,20 +118,11 @@ fn report(faults: &Faults) -> ExitCode {
     ExitCode::from(EXIT_CONFIGURATION)
 }
 
-/// Tells why the connector cannot be made.
+/// Tells why the connector cannot be made. Whatever it is may be gone at the next start: who has a directory, what ails
+/// a disk, a certificate whose key is not renewed yet.
 fn unusable(error: &ConnectorError) -> ExitCode {
     last_words(&format!("kinesis-edge cannot start: {error}"));
-    match error {
-        // Whoever has the directory, or what ails the disk, may be gone at the next start.
-        ConnectorError::QueueDir(DirectoryError::InUse { .. })
-        | ConnectorError::DeadLetterDir(DirectoryError::InUse { .. })
-        | ConnectorError::Queue { .. } => ExitCode::FAILURE,
-        ConnectorError::Tls(_)
-        | ConnectorError::QueueDir(DirectoryError::Unusable { .. })
-        | ConnectorError::DeadLetterDir(DirectoryError::Unusable { .. }) => {
-            ExitCode::from(EXIT_CONFIGURATION)
-        }
-    }
+    ExitCode::FAILURE
 }
 
 /// Exit status after a stop: 0 where nothing was lost.

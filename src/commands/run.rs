@@ -1,6 +1,7 @@
 //! `kinesis-edge run`: the connector.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{ArgMatches, Command};
 use kinesis_edge::connector::Connector;
@@ -9,6 +10,10 @@ use kinesis_edge::parameters;
 use kinesis_edge::telemetry::{self, Exports, Server, ServiceManager};
 
 use super::{exit_code, report, signals, unusable};
+
+/// How long an end is put off that another start may mend, where a service manager makes one: at once, and each with its
+/// lines, they would fill the log.
+const PUT_OFF: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,21 +30,26 @@ pub fn command() -> Command {
              empty means unset. `kinesis-edge config` shows which values hold. Credentials of AWS come from the \
              device's certificate (IOT_CREDENTIAL_ENDPOINT), or else, like its endpoints, from where the AWS SDKs look for \
              them: AWS_* variables, profiles, the container or instance. RUST_LOG filters the log (for example RUST_LOG=debug).\n\n\
-             Exit status: 0 when nothing was lost at the stop, 1 when records or statuses were, \
-             2 for a faulty configuration.",
+             Exit status: 0 when nothing was lost at the stop, 1 when records or statuses were, or when a file or \
+             directory that the configuration names cannot be used now, 2 for a faulty configuration.",
         )
         .args(parameters::args())
         .after_long_help(EXAMPLES)
 }
 
 pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let stop = signals::stop_requested()?;
     let parameters = match parameters::load(matches) {
         Ok(parameters) => parameters,
+        Err(faults) if faults.may_pass() => {
+            report(&faults);
+            until_it_may_have_passed(stop).await;
+            return Ok(ExitCode::FAILURE);
+        }
         Err(faults) => return Ok(report(&faults)),
     };
     let mut exports = Exports::from_environment(&parameters.mqtt.client_id);
     telemetry::init_logs_with_exports(parameters.log_format, &exports);
-    let stop = signals::stop_requested()?;
     let destination = Firehose::new(FirehoseSettings {
         region: parameters.default_delivery_stream_arn.region().to_owned(),
         identity: parameters.identity.clone(),
@@ -51,7 +61,9 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         match Connector::new(&parameters, destination, ServiceManager::from_environment()) {
             Ok(connector) => connector,
             Err(error) => {
-                return Ok(unusable(&error));
+                let status = unusable(&error);
+                until_it_may_have_passed(stop).await;
+                return Ok(status);
             }
         };
     tracing::info!(
@@ -78,4 +90,14 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let leftover = tokio::spawn(connector.run(stop)).await?;
     exports.stop().await;
     Ok(exit_code(leftover))
+}
+
+/// Waits, where another start follows, before an end for a reason that may be gone then.
+async fn until_it_may_have_passed(stop: impl Future<Output = ()>) {
+    if ServiceManager::is_there() {
+        tokio::select! {
+            () = tokio::time::sleep(PUT_OFF) => {}
+            () = stop => {}
+        }
+    }
 }

@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::fault::Problem;
 use super::read::{Noted, Reader};
 use super::{number, table};
 use crate::memory::LEAST_MEMORY_SIZE_ON_DISK_KB;
@@ -58,7 +59,7 @@ pub(super) fn read(
     let dead_letter_dir = reader.optional(&table::DEAD_LETTER_DIR, |text| {
         let path = directory(text)?;
         match other {
-            Some(queue_dir) => apart(path, queue_dir),
+            Some(queue_dir) => apart(path, queue_dir).map_err(Problem::from),
             None => Ok(path),
         }
     });
@@ -90,28 +91,34 @@ fn enough_memory(reader: &mut Reader<'_>, memory_size_bytes: Option<usize>) -> R
 }
 
 /// A directory that is there, or that can be made as far as its parent tells.
-pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+pub(super) fn directory(text: &str) -> Result<PathBuf, Problem> {
     // It would be created with a name that nobody can type.
     if text.chars().any(char::is_control) {
-        return Err("it has a control character in it (a newline, perhaps)".to_owned());
+        return Err(Problem::from(
+            "it has a control character in it (a newline, perhaps)".to_owned(),
+        ));
     }
     if text.trim() != text {
-        return Err("it begins or ends with a space".to_owned());
+        return Err(Problem::from("it begins or ends with a space".to_owned()));
     }
     // Without slashes at its end and dots between them, which cannot be created.
     let path: PathBuf = Path::new(text).components().collect();
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => Ok(path),
-        Ok(_) => Err("it is there, and is not a directory".to_owned()),
+        Ok(_) => Err(Problem::of_file(
+            "it is there, and is not a directory".to_owned(),
+        )),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             // A link can be there while what it leads to is not.
             if fs::symlink_metadata(&path).is_ok() {
-                return Err("it is a link to something that does not exist".to_owned());
+                return Err(Problem::of_file(
+                    "it is a link to something that does not exist".to_owned(),
+                ));
             }
-            is_a_directory(parent(&path))?;
+            is_a_directory(parent(&path)).map_err(Problem::of_file)?;
             Ok(path)
         }
-        Err(error) => Err(format!("it cannot be looked at: {error}")),
+        Err(error) => Err(Problem::of_file(format!("it cannot be looked at: {error}"))),
     }
 }
 

@@ -30,19 +30,56 @@ pub struct Fault {
     pub valid: &'static str,
     /// A value that works.
     pub example: &'static str,
+    /// Whether it may pass while the configuration stays as it is.
+    pub may_pass: bool,
+}
+
+/// What is wrong with a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Problem {
+    /// What follows "MQTT_URL is …:" in a sentence.
+    pub words: String,
+    /// Whether it may pass while the value stays as it is: a file that is being replaced, a disk that is not mounted
+    /// yet.
+    pub may_pass: bool,
+}
+
+impl From<String> for Problem {
+    fn from(words: String) -> Self {
+        Problem {
+            words,
+            may_pass: false,
+        }
+    }
+}
+
+impl Problem {
+    /// One of what a value names, and not of the value.
+    pub fn of_file(words: String) -> Self {
+        Problem {
+            words,
+            may_pass: true,
+        }
+    }
 }
 
 impl Fault {
-    pub(super) fn new(parameter: &Parameter, value: Option<&str>, problem: String) -> Self {
+    pub(super) fn new(
+        parameter: &Parameter,
+        value: Option<&str>,
+        problem: impl Into<Problem>,
+    ) -> Self {
+        let problem = problem.into();
         let value = value.and_then(|value| without_secrets(parameter, value));
         Fault {
             parameter: parameter.env,
             flag: parameter.flag,
             place: None,
             value: value.map(|value| quoted(&value, SHOWN_CHARS)),
-            problem,
+            problem: problem.words,
             valid: parameter.valid,
             example: parameter.example,
+            may_pass: problem.may_pass,
         }
     }
 
@@ -123,6 +160,11 @@ impl Faults {
             (row, line.filter(|_| row.is_none()))
         });
         Faults(faults)
+    }
+
+    /// Whether all may pass while the configuration stays as it is.
+    pub fn may_pass(&self) -> bool {
+        self.0.iter().all(|fault| fault.may_pass)
     }
 
     /// Whether one of them is of this parameter.

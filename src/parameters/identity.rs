@@ -199,8 +199,7 @@ fn client(
 
 fn file(reader: &mut Reader<'_>, parameter: &Parameter) -> Result<Option<PathBuf>, Noted> {
     reader.optional(parameter, |path| {
-        can_be_opened(path)?;
-        Ok(PathBuf::from(path))
+        can_be_opened(path).map(|()| PathBuf::from(path))
     })
 }
 

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
 
+use super::fault::Problem;
 use super::mqtt_url::{self, MqttUrl};
 use super::read::{Noted, Reader, mqtt_string, one_of};
 use super::table;
@@ -196,8 +197,8 @@ fn checked_password(password: &str) -> Result<String, String> {
 }
 
 /// Reads a password file. One newline at its end, LF or CRLF, is the editor's and not the password's.
-fn password_in(path: &str) -> Result<String, String> {
-    let cannot = |error| format!("the file cannot be read: {error}");
+fn password_in(path: &str) -> Result<String, Problem> {
+    let cannot = |error| Problem::of_file(format!("the file cannot be read: {error}"));
     // Two bytes for the newline, and one to see that a file is too long without reading all of it.
     let most = MAX_MQTT_BYTES as u64 + 3;
     let mut bytes = Vec::new();
@@ -205,11 +206,11 @@ fn password_in(path: &str) -> Result<String, String> {
         .and_then(|file| file.take(most).read_to_end(&mut bytes))
         .map_err(cannot)?;
     let text = String::from_utf8(bytes)
-        .map_err(|_| "what the file holds is not valid UTF-8".to_owned())?;
+        .map_err(|_| Problem::of_file("what the file holds is not valid UTF-8".to_owned()))?;
     let text = text
         .strip_suffix('\n')
         .map_or(&*text, |line| line.strip_suffix('\r').unwrap_or(line));
-    checked_password(text)
+    checked_password(text).map_err(Problem::of_file)
 }
 
 /// The PEM files, in the order authorities, certificate, key.
@@ -250,13 +251,14 @@ fn files(reader: &mut Reader<'_>, url: Option<&MqttUrl>) -> Result<[Option<PathB
 }
 
 /// Opens a file without reading it: what is in it is for TLS to judge, each time it connects.
-pub(super) fn can_be_opened(path: &str) -> Result<(), String> {
+pub(super) fn can_be_opened(path: &str) -> Result<(), Problem> {
     let metadata = File::open(path).and_then(|file| file.metadata());
-    match metadata {
-        Ok(metadata) if metadata.is_dir() => Err("it is a directory, not a file".to_owned()),
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!("the file cannot be opened: {error}")),
-    }
+    let words = match metadata {
+        Ok(metadata) if metadata.is_dir() => "it is a directory, not a file".to_owned(),
+        Ok(_) => return Ok(()),
+        Err(error) => format!("the file cannot be opened: {error}"),
+    };
+    Err(Problem::of_file(words))
 }
 
 /// The host's name, from the two places where Linux keeps it.

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::fault::{Fault, Faults};
+use super::fault::{Fault, Faults, Problem};
 use super::parameter::{DefaultValue, Parameter};
 
 /// Where values come from: the text of a parameter as it was set, if it was.
@@ -60,10 +60,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of a parameter that may be unset.
-    pub(super) fn optional<T>(
+    pub(super) fn optional<T, P: Into<Problem>>(
         &mut self,
         parameter: &Parameter,
-        rule: impl FnOnce(&str) -> Result<T, String>,
+        rule: impl FnOnce(&str) -> Result<T, P>,
     ) -> Result<Option<T>, Noted> {
         let Some(text) = self.text(parameter)? else {
             return Ok(None);
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
         &mut self,
         parameter: &Parameter,
         value: Option<&str>,
-        problem: String,
+        problem: impl Into<Problem>,
     ) -> Noted {
         self.faults.push(Fault::new(parameter, value, problem));
         Noted

@@ -20,6 +20,11 @@ impl ServiceManager {
         }
     }
 
+    /// Whether one started us.
+    pub fn is_there() -> bool {
+        std::env::var_os("NOTIFY_SOCKET").is_some()
+    }
+
     /// None: for tests and stand-ins.
     pub fn none() -> Self {
         ServiceManager::default()
