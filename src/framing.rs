@@ -104,9 +104,12 @@ pub const ENTRY_HEADER_BYTES: usize = 10;
 const BODY_MAX_BYTES: usize = (1 << 24) - 1;
 
 /// Fills in the header of an entry whose body stands behind it.
+///
+/// # Panics
+/// Where the body is longer than 24 bits can say: written all the same, the entry could never be read.
 pub fn seal(salt: u32, kind: u8, entry: &mut [u8]) {
     let length = entry.len() - ENTRY_HEADER_BYTES;
-    debug_assert!(length <= BODY_MAX_BYTES);
+    assert!(length <= BODY_MAX_BYTES, "an entry of {length} bytes");
     entry[..3].copy_from_slice(&(length as u32).to_le_bytes()[..3]);
     entry[3] = kind;
     entry[4..6].copy_from_slice(&check(salt, length, kind).to_le_bytes());

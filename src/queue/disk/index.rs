@@ -123,9 +123,13 @@ impl Depth {
 
     pub(super) fn release(&self, records: usize) {
         let less = |held: usize| Some(held.saturating_sub(records));
-        let _ = self
+        let before = self
             .held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        // What was lost on disk takes bytes that nobody counts.
+        if before.is_ok_and(|before| before <= records) {
+            self.disk_bytes.store(0, Ordering::Relaxed);
+        }
     }
 }
 

@@ -164,7 +164,7 @@ impl OfflineQueue {
     pub fn finish(&mut self, stream: &DiskStream, places: &[Place]) -> io::Result<()> {
         stream.finish(places);
         let group = lock(&self.queue.inner.state).take_group(0, 0);
-        self.thread.step(group, true)
+        self.thread.write_all(group)
     }
 
     /// Moves whole records out of damaged files and sets those aside.

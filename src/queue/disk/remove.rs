@@ -15,7 +15,8 @@ use crate::files::Files;
 /// Removes segments without a record that is needed.
 ///
 /// # Errors
-/// What the operating system said; what is left goes another time.
+/// What the operating system said to a write or a sync; what is left goes another time. A file that cannot be removed is
+/// told, and is no error.
 pub(super) fn remove_finished(
     writer: &mut Writer,
     files: &dyn Files,
@@ -28,12 +29,12 @@ pub(super) fn remove_finished(
     if noting.is_empty() {
         return Ok(());
     }
-    let group = {
-        let mut state = lock(state);
-        rescue_notes(&mut state, &noting);
-        state.take_group(0, 0)
-    };
-    if !group.notes.is_empty() {
+    rescue_notes(&mut lock(state), &noting);
+    loop {
+        let group = lock(state).take_group(0, 0);
+        if group.notes.is_empty() {
+            break;
+        }
         writer.write_group(group, state, true)?;
     }
     remove(writer, files, state, &noting)
@@ -52,7 +53,6 @@ fn remove(
     }
     sync_first(files, state)?;
     writer.note_removal(numbers, state)?;
-    let mut result = Ok(());
     let (mut unsynced, mut kept) = (BTreeSet::new(), BTreeSet::new());
     for &number in numbers {
         let (damaged, about_unsynced, about_kept) = match lock(state).segments.get(&number) {
@@ -80,8 +80,8 @@ fn remove(
         match removed {
             // Somebody removed it by hand.
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                result = Err(error);
                 kept.insert(number);
+                put_off(state, number, &error);
             }
             _ => {
                 unsynced.insert(number);
@@ -93,7 +93,20 @@ fn remove(
     if !unsynced.is_empty() {
         files.sync_names()?;
     }
-    result
+    Ok(())
+}
+
+/// The file of a segment stays for now.
+fn put_off(state: &Mutex<State>, number: u64, error: &io::Error) {
+    let mut state = lock(state);
+    let segment = state.segments.get_mut(&number);
+    if segment.is_some_and(Segment::put_off_removal) {
+        tracing::error!(
+            file = file_name(number),
+            %error,
+            "a file of the queue that is not needed any more cannot be removed; it takes room until it can"
+        );
+    }
 }
 
 /// Syncs what could not be synced at the start.
@@ -127,7 +140,8 @@ impl Finished {
             // The newest says which others there are, and goes with the last of them; unless there is
             // no room to write a newer one.
             let stays = number == newest && !is_empty && state.fault.is_none();
-            segment.live_records == 0 && number != state.current && !stays
+            let is_done = segment.live_records == 0 && number != state.current && !stays;
+            is_done && segment.is_removable()
         };
         let (mut free, mut noting) = (BTreeSet::new(), Vec::new());
         // Notes are about older segments: whether those go is known already.

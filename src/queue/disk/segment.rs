@@ -1,13 +1,19 @@
-//! What is known of a segment in memory: two bits for each record — whether it is still needed, and
-//! whether it is still unread — and a few numbers. Pure.
+//! What is known of a segment in memory: three bits for each record — whether it is still needed, and
+//! whether it is still unread, and whether its outcome is still to be noted — and a few numbers. Pure.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::format::FinishedIn;
 use crate::framing::Header;
 
 /// Parts of a segment in which a stream's unread records are known to stand or not to stand.
 pub(super) const BLOCKS: u64 = 64;
+
+/// When a file that could not be removed is tried again.
+const REMOVAL_PAUSE: Duration = Duration::from_secs(30);
 
 /// What names a segment's file.
 pub(super) fn file_name(number: u64) -> String {
@@ -91,6 +97,20 @@ impl Bits {
         gaps
     }
 
+    /// The lowest that is in from `from` on; where there is none, one beyond all.
+    fn next(&self, from: u32) -> u32 {
+        let mut index = from as usize / 64;
+        let mut word = self.0.get(index).copied().unwrap_or(0) >> (from % 64) << (from % 64);
+        while word == 0 && index + 1 < self.0.len() {
+            index += 1;
+            word = self.0[index];
+        }
+        match word {
+            0 => u32::try_from(self.0.len() * 64).unwrap_or(u32::MAX),
+            _ => index as u32 * 64 + word.trailing_zeros(),
+        }
+    }
+
     pub fn contains(&self, number: u32) -> bool {
         self.0
             .get(number as usize / 64)
@@ -98,34 +118,53 @@ impl Bits {
     }
 }
 
-/// Numbers as runs, first and last of each: what is added in order costs next to nothing.
+/// Finished records that are not noted in the log yet, a bit for each: while nothing can be written there may be as many
+/// as there are records.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Runs(Vec<(u32, u32)>);
+struct Unnoted {
+    bits: Bits,
+    /// How many there are.
+    records: usize,
+    /// None is below this.
+    from: u32,
+}
 
-impl Runs {
-    pub fn add(&mut self, first: u32, last: u32) {
-        match self.0.last_mut() {
-            Some(run) if run.1.checked_add(1) == Some(first) => run.1 = last,
-            _ => self.0.push((first, last)),
+impl Unnoted {
+    fn add(&mut self, ordinal: u32) {
+        if self.bits.contains(ordinal) {
+            return;
         }
+        self.from = match self.records {
+            0 => ordinal,
+            _ => self.from.min(ordinal),
+        };
+        self.bits.insert(ordinal);
+        self.records += 1;
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// All of them, ascending and joined; nothing is left.
-    pub fn take(&mut self) -> Vec<(u32, u32)> {
-        let mut runs = std::mem::take(&mut self.0);
-        runs.sort_unstable();
-        let mut joined: Vec<(u32, u32)> = Vec::with_capacity(runs.len());
-        for (first, last) in runs {
-            match joined.last_mut() {
-                Some(run) if first <= run.1.saturating_add(1) => run.1 = run.1.max(last),
-                _ => joined.push((first, last)),
+    /// The lowest of them as ascending runs, first and last of each, at most so many; these are in no more.
+    fn take(&mut self, most_runs: usize) -> Vec<(u32, u32)> {
+        let mut runs: Vec<(u32, u32)> = Vec::new();
+        let mut ordinal = self.from;
+        while self.records > 0 {
+            if !self.bits.remove(ordinal) {
+                ordinal = self.bits.next(ordinal);
+                continue;
             }
+            let is_full = runs.len() == most_runs;
+            match runs.last_mut() {
+                Some(run) if run.1 + 1 == ordinal => run.1 = ordinal,
+                _ if is_full => {
+                    self.bits.insert(ordinal);
+                    break;
+                }
+                _ => runs.push((ordinal, ordinal)),
+            }
+            self.records -= 1;
+            ordinal += 1;
         }
-        joined
+        self.from = ordinal;
+        runs
     }
 }
 
@@ -147,7 +186,7 @@ pub(super) struct Segment {
     /// What their entries take.
     pub live_bytes: u64,
     /// Finished, and not noted in the log yet.
-    unnoted: Runs,
+    unnoted: Unnoted,
     /// Older segments whose records are noted as finished in this one: the notes must outlive it.
     pub notes_about: BTreeSet<u64>,
     /// Where the first entry of each block begins.
@@ -162,6 +201,8 @@ pub(super) struct Segment {
     /// Whether records were given up that still count as needed: which they were is found out when the
     /// others are moved.
     pub has_lost: bool,
+    /// After its file could not be removed, when that is tried again; the others go meanwhile.
+    pub remove_at: Option<Instant>,
     /// Where records begin that repeat the ordinal of another, and are nobody's; ascending.
     pub repeated: Vec<u32>,
     /// Above how many needed bytes it was found not worth it to move them.
@@ -179,13 +220,14 @@ impl Segment {
             unread: Bits::default(),
             live_records: 0,
             live_bytes: 0,
-            unnoted: Runs::default(),
+            unnoted: Unnoted::default(),
             notes_about: BTreeSet::new(),
             block_starts: Vec::new(),
             block_bytes: segment_bytes.div_ceil(BLOCKS).max(1),
             damaged: false,
             is_stuck: false,
             has_lost: false,
+            remove_at: None,
             repeated: Vec::new(),
             worth_moving_bytes: u64::MAX,
         }
@@ -254,6 +296,18 @@ impl Segment {
         was_live
     }
 
+    /// Its file could not be removed. Whether that is new.
+    pub fn put_off_removal(&mut self) -> bool {
+        self.remove_at
+            .replace(Instant::now() + REMOVAL_PAUSE)
+            .is_none()
+    }
+
+    /// Whether its file may be removed, as far as is known.
+    pub fn is_removable(&self) -> bool {
+        self.remove_at.is_none_or(|at| at <= Instant::now())
+    }
+
     /// Gives up all records that are not in memory. Says how many there were.
     pub fn lose_unread(&mut self) -> u32 {
         let mut lost = 0;
@@ -272,20 +326,20 @@ impl Segment {
 
     /// A finished record is to be noted as such.
     pub fn owe_note(&mut self, ordinal: u32) {
-        self.unnoted.add(ordinal, ordinal);
+        self.unnoted.add(ordinal);
     }
 
     /// Notes that were taken to be written and were not.
     pub fn owe_notes(&mut self, runs: &[(u32, u32)]) {
         for &(first, last) in runs {
-            self.unnoted.add(first, last);
+            (first..=last).for_each(|ordinal| self.unnoted.add(ordinal));
         }
     }
 
     /// All finished records are to be noted again: the segment with their notes goes.
     pub fn owe_all_notes(&mut self) {
         for ordinal in (0..self.records).filter(|&ordinal| !self.live.contains(ordinal)) {
-            self.unnoted.add(ordinal, ordinal);
+            self.unnoted.add(ordinal);
         }
     }
 
@@ -295,15 +349,17 @@ impl Segment {
         20 + 4 * self.live.gaps(self.records)
     }
 
-    /// What is to be noted; nothing is owed then.
-    pub fn take_notes(&mut self) -> Option<FinishedIn> {
-        if self.unnoted.is_empty() {
-            return None;
-        }
-        Some(FinishedIn {
+    /// Whether something is to be noted.
+    pub fn owes_notes(&self) -> bool {
+        self.unnoted.records > 0
+    }
+
+    /// What is to be noted, in at most so many runs; it is owed no more.
+    pub fn take_notes(&mut self, most_runs: usize) -> FinishedIn {
+        FinishedIn {
             segment: self.header.number,
-            runs: self.unnoted.take(),
-        })
+            runs: self.unnoted.take(most_runs),
+        }
     }
 }
 
@@ -313,12 +369,31 @@ mod tests {
 
     #[test]
     fn runs_are_joined_whatever_the_order() {
-        let mut runs = Runs::default();
-        for number in [5, 6, 7, 1, 2, 9, 3, 4] {
-            runs.add(number, number);
+        let mut unnoted = Unnoted::default();
+        for number in [5, 6, 7, 1, 2, 9, 3, 4, 2, 500] {
+            unnoted.add(number);
         }
-        assert_eq!(runs.take(), [(1, 7), (9, 9)]);
-        assert!(runs.is_empty());
+        assert_eq!(unnoted.take(9), [(1, 7), (9, 9), (500, 500)]);
+        assert_eq!(unnoted.take(9), []);
+        unnoted.add(3);
+        assert_eq!(unnoted.take(9), [(3, 3)]);
+    }
+
+    #[test]
+    fn no_more_runs_are_taken_than_are_asked_for_and_the_others_later() {
+        let mut unnoted = Unnoted::default();
+        (0..1000).for_each(|number| unnoted.add(2 * number));
+        unnoted.add(1);
+        let mut taken = unnoted.take(10);
+        assert_eq!(taken[..2], [(0, 2), (4, 4)]);
+        assert_eq!(taken.len(), 10);
+        while unnoted.records > 0 {
+            let more = unnoted.take(64);
+            assert!((1..=64).contains(&more.len()));
+            taken.extend(more);
+        }
+        let expected = (2..1000).map(|number| (2 * number, 2 * number));
+        assert_eq!(taken[1..], expected.collect::<Vec<_>>());
     }
 
     #[test]

@@ -19,6 +19,10 @@ const SHARE_OF_FREE: u64 = 4;
 /// One part in so many of the directory is kept for the default stream, as it is of memory.
 const KEPT_PART: u64 = 4;
 
+/// Runs of finished records that are noted in one entry at most, so that it stays short whatever waits to be noted: a
+/// run takes 2 to 8 bytes there.
+const NOTES_MAX_RUNS: usize = 16 * 1024;
+
 /// Counts the records that were taken in; all up to a ticket are synced at a time.
 pub type Ticket = u64;
 
@@ -337,12 +341,30 @@ impl State {
             bytes += record.payload_bytes();
             records.push(record);
         }
-        let mut notes = Vec::new();
-        for number in std::mem::take(&mut self.owing) {
-            let segment = self.segments.get_mut(&number);
-            notes.extend(segment.and_then(Segment::take_notes));
+        Group {
+            records,
+            notes: self.take_notes(),
         }
-        Group { records, notes }
+    }
+
+    /// Outcomes that are to be noted, oldest segments first: as many as one entry holds.
+    fn take_notes(&mut self) -> Vec<FinishedIn> {
+        let mut notes = Vec::new();
+        let mut runs = NOTES_MAX_RUNS;
+        while runs > 0
+            && let Some(number) = self.owing.pop_first()
+        {
+            let Some(segment) = self.segments.get_mut(&number).filter(|it| it.owes_notes()) else {
+                continue;
+            };
+            let finished = segment.take_notes(runs);
+            runs -= finished.runs.len();
+            notes.push(finished);
+            if segment.owes_notes() {
+                self.owing.insert(number);
+            }
+        }
+        notes
     }
 
     /// The records of a group stand on disk, synced, in these places.

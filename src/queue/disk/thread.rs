@@ -55,6 +55,10 @@ pub(super) struct Thread {
     faults: u32,
     /// After a fault, when it is tried again.
     retry_at: Option<Instant>,
+    /// After a fault that is none in writing, when things are tidied up again.
+    tidy_at: Option<Instant>,
+    /// The last such fault.
+    tidy_fault: Option<String>,
 }
 
 /// What is to be done now.
@@ -117,6 +121,8 @@ impl Thread {
             unsynced_since: None,
             faults: 0,
             retry_at: None,
+            tidy_at: None,
+            tidy_fault: None,
         }
     }
 
@@ -191,12 +197,27 @@ impl Thread {
     /// # Errors
     /// What the operating system said; what is there can be read all the same.
     pub fn end(&mut self, group: Group) -> io::Result<()> {
-        self.step(group, true)?;
+        self.write_all(group)?;
         self.writer.end_segment()?;
         let inner = &self.inner;
         lock(&inner.state).current = None;
         remove_finished(&mut self.writer, &*inner.files, &inner.state)?;
         self.writer.end_segment()
+    }
+
+    /// Writes a group, and all notes that are owed then.
+    ///
+    /// # Errors
+    /// What the operating system said.
+    pub fn write_all(&mut self, group: Group) -> io::Result<()> {
+        self.step(group, true)?;
+        loop {
+            let group = lock(&self.inner.state).take_group(0, 0);
+            if group.notes.is_empty() {
+                return Ok(());
+            }
+            self.step(group, true)?;
+        }
     }
 
     /// Waits until there is something to do.
@@ -258,9 +279,10 @@ impl Thread {
             }
         });
         // Notes go with the next group, where one is on its way.
-        let notes = (group.is_none() && (!state.owing.is_empty() || state.untidy)).then_some(now);
+        let notes = (group.is_none() && !state.owing.is_empty()).then_some(now);
+        let tidy = (group.is_none() && state.untidy).then(|| self.tidy_at.unwrap_or(now));
         let sync = self.unsynced_since.map(|since| since + NOTES_SYNC);
-        [group, notes, sync].into_iter().flatten().min()
+        [group, notes, tidy, sync].into_iter().flatten().min()
     }
 
     /// Writes a group and tidies up.
@@ -286,9 +308,8 @@ impl Thread {
             }
         }
         // Even on a full disk: to remove a file takes no room, and makes some.
-        if lock(&self.inner.state).untidy {
-            let tidied = tidy(&mut self.writer, &*self.inner.files, &self.inner.state);
-            result = result.and(tidied);
+        if lock(&self.inner.state).untidy && self.tidy_at.is_none_or(|at| at <= begun) {
+            result = result.and(self.tidy_up());
             // Whoever waits for room looks again: there may be some, or more may have to be dropped.
             self.inner.room.notify_one();
         }
@@ -299,6 +320,32 @@ impl Thread {
         };
         self.note_result(&result);
         result
+    }
+
+    /// Tidies up. What cannot be synced, so that files can be removed, is told and tried again after a while; it is no
+    /// reason not to write.
+    ///
+    /// # Errors
+    /// What the operating system said to a write.
+    fn tidy_up(&mut self) -> io::Result<()> {
+        let tidied = tidy(&mut self.writer, &*self.inner.files, &self.inner.state);
+        let fault = match tidied {
+            Err(error) if self.writer.has_failed() => return Err(error),
+            tidied => tidied.err().map(|error| error.to_string()),
+        };
+        self.tidy_at = fault.as_ref().map(|_| Instant::now() + FAULT_WAIT_MAX);
+        if let Some(error) = &fault {
+            lock(&self.inner.state).untidy = true;
+            if self.tidy_fault != fault {
+                tracing::error!(
+                    error,
+                    "files of the queue that are not needed any more cannot be removed, as the directory cannot be \
+                     synced; records are written and delivered as long as there is room"
+                );
+            }
+        }
+        self.tidy_fault = fault;
+        Ok(())
     }
 
     /// What follows a fault, and what is said about it.

@@ -49,6 +49,12 @@ fn remove_and_move(writer: &mut Writer, files: &dyn Files, state: &Mutex<State>)
         };
         move_records(writer, files, state, victim.number, !victim.is_to_go)?;
         remove_finished(writer, files, state)?;
+        let state = lock(state);
+        let left = state.segments.get(&victim.number);
+        if left.is_some_and(|left| !left.is_removable()) {
+            // To move more would take room and make none.
+            return Ok(());
+        }
     }
 }
 

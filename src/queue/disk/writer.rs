@@ -14,6 +14,9 @@ use crate::arn::DeliveryStreamArn;
 use crate::files::{Append, Files};
 use crate::framing::Header;
 
+/// Runs of notes after which they are synced: until then they are kept in memory as well.
+const UNSYNCED_MAX_RUNS: usize = 64 * 1024;
+
 /// What the buffer of a group may keep for the next one.
 const KEEP_BYTES: usize = 256 * 1024;
 
@@ -34,6 +37,8 @@ pub(super) struct Writer {
     known: BTreeSet<u64>,
     /// Segments whose removal is to be noted.
     unnoted_removals: BTreeSet<u64>,
+    /// Whether the last write failed.
+    has_failed: bool,
 }
 
 /// The segment that is written to.
@@ -104,7 +109,13 @@ impl Writer {
             unsynced_notes: Vec::new(),
             known,
             unnoted_removals: BTreeSet::new(),
+            has_failed: false,
         }
+    }
+
+    /// Whether the last write failed.
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
     }
 
     /// The newest segment.
@@ -155,7 +166,9 @@ impl Writer {
         sync: bool,
     ) -> io::Result<()> {
         let records: Vec<ToWrite<'_>> = group.records.iter().map(ToWrite::from).collect();
-        let sync = sync || !records.is_empty();
+        let runs = |notes: &[FinishedIn]| notes.iter().map(|it| it.runs.len()).sum::<usize>();
+        let unsynced = runs(&self.unsynced_notes) + runs(&group.notes);
+        let sync = sync || !records.is_empty() || unsynced > UNSYNCED_MAX_RUNS;
         let result = self.write(&records, &group.notes, sync);
         match result {
             Ok(None) => Ok(()),
@@ -189,6 +202,7 @@ impl Writer {
                 current.sync(&*self.files)?;
                 current.synced = current.end;
                 self.unsynced_notes.clear();
+                self.has_failed = false;
             }
             return Ok(None);
         }
@@ -223,6 +237,7 @@ impl Writer {
         current.end += self.buffer.len() as u64;
         self.known.insert(current.entries.header.number);
         self.unnoted_removals.clear();
+        self.has_failed = false;
         if sync {
             current.synced = current.end;
             self.unsynced_notes.clear();
@@ -272,6 +287,7 @@ impl Writer {
 
     /// Leaves the current segment after a fault, cut off behind what is known to be synced.
     fn abandon(&mut self, state: &Mutex<State>) {
+        self.has_failed = true;
         let lost = std::mem::take(&mut self.unsynced_notes);
         let left = self.current.take();
         let mut state = lock(state);

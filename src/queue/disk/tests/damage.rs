@@ -357,6 +357,9 @@ fn what_is_damaged_while_it_is_used_is_given_up_and_set_aside() {
         rig.stream(0).depth().held() + rig.stream(1).depth().held(),
         0
     );
+    // What was lost takes no room any more.
+    assert_eq!(rig.stream(0).depth().disk_bytes(), 0);
+    assert_eq!(rig.stream(1).depth().disk_bytes(), 0);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod edges;
+mod faults;
 mod model;
 mod rig;
 mod room;
