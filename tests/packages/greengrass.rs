@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use kinesis_edge::parameters::{PARAMETERS, Secrecy};
 use serde_json::{Value, json};
@@ -192,6 +193,47 @@ async fn it_delivers_on_the_nucleus() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_delivers_on_nucleus_lite() {
     it_delivers_on(Nucleus::Lite).await;
+}
+
+/// The line of the README, beside a component that has its credentials from its surroundings alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_for_check_finds_the_components_credentials() {
+    let merged = environment(json!({
+        "DEFAULT_DELIVERY_STREAM_ARN": STREAM,
+        "MQTT_URL": "mqtt://127.0.0.1:1",
+    }));
+    let device = Device::new(Nucleus::Classic, &merged);
+    let command = device.command();
+    let value = command.get_envs().find_map(|(_, value)| value?.to_str());
+    let variables = [
+        ("KINESIS_EDGE_PARAMETERS", value.expect("it is set")),
+        ("AWS_ENDPOINT_URL_FIREHOSE", "http://127.0.0.1:1"),
+        ("AWS_ACCESS_KEY_ID", "it's \"one\""),
+        ("AWS_SECRET_ACCESS_KEY", "none"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let component = ConnectorProcess::start_command(command, &borrowed(&variables));
+    let pid = component.pid();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // Until then it is the script.
+    while !super::read(format!("/proc/{pid}/comm")).starts_with("kinesis-edge") {
+        assert!(Instant::now() < deadline, "{}", component.stderr());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+
+    let readme = super::read("packaging/greengrass/README.md");
+    let line = readme.split_once("\nsudo -u ggc_user ").expect("a line").1;
+    let line = line.split_once("\n```").expect("it ends").0;
+    // Others run here as well.
+    let path = device.folder.path();
+    script(&path.join("pgrep"), &format!("echo {pid}"));
+    let mut check = Command::new("sh");
+    check.args(["-c", line]).current_dir("/").env_clear();
+    check.env("PATH", format!("{}:/usr/bin:/bin", path.display()));
+    let said = output(&mut check);
+    let (told, faults) = (stdout(&said), stderr(&said));
+    assert!(told.contains("\n✓ credentials "), "{told}{faults}");
+    assert!(told.contains("\n✓ queue         ./queue"), "{told}{faults}");
 }
 
 #[test]

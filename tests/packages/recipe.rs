@@ -95,6 +95,20 @@ fn its_defaults_are_strings_under_the_keys_of_the_aws_component() {
     }
 }
 
+/// The nucleus kills 5 s after SIGTERM (`gracefulShutdownTimeout` in its `util/Exec.java`), and the last statuses may take 2.
+#[test]
+fn a_stop_ends_before_the_nucleus_kills() {
+    let recipe = recipe();
+    let defaults = &recipe["ComponentConfiguration"]["DefaultConfiguration"];
+    let timeout =
+        &defaults["lambdaExecutionParameters"]["EnvironmentVariables"]["SHUTDOWN_TIMEOUT"];
+    let seconds: u64 = timeout
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .expect("it is set");
+    assert!(seconds + 2 <= 5, "{seconds}");
+}
+
 #[test]
 fn every_manifest_runs_on_both() {
     let recipe = recipe();
