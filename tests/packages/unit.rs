@@ -37,22 +37,28 @@ fn systemd_understands_every_line_of_it() {
     assert!(verify.status.success() && of_it.is_empty(), "{said}");
 }
 
-/// What its comments and the README have for a drop-in.
+/// What its comments and the README have for a drop-in: for secrets, keys, a folder elsewhere, and a low port.
 #[test]
-fn a_drop_in_for_keys_is_understood() {
+fn its_drop_ins_are_understood() {
     let unit = read(UNIT);
     let commented = unit.lines().filter_map(|line| line.strip_prefix("#   "));
     let drop_in: Vec<&str> = commented.filter(|line| !line.contains(" = ")).collect();
-    let settings = ["LoadCredential", "SupplementaryGroups"];
-    for name in settings {
-        let lines = drop_in.iter().filter(|line| line.starts_with(name));
-        assert_eq!(lines.count(), 1, "{name}: {drop_in:?}");
-    }
-    let group = setting(&unit, "#   SupplementaryGroups");
-    for document in ["README.md", "packaging/kinesis-edge.service"] {
-        let text = read(document);
-        assert!(text.contains(&format!("groupadd --system {group}")));
-        assert!(text.contains(&format!("SupplementaryGroups={group}")));
+    let readme = read("README.md");
+    for line in [
+        "LoadCredential=mqtt-password:/etc/kinesis-edge/mqtt-password",
+        "SupplementaryGroups=kinesis-edge-keys",
+        "ReadWritePaths=/data/ke",
+        "SupplementaryGroups=kinesis-edge-data",
+        "CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+        "AmbientCapabilities=CAP_NET_BIND_SERVICE",
+    ] {
+        let lines = drop_in.iter().filter(|found| **found == line);
+        assert_eq!(lines.count(), 1, "{line}: {drop_in:?}");
+        assert!(readme.contains(line), "{line}");
+        if let Some(group) = line.strip_prefix("SupplementaryGroups=") {
+            let made = format!("groupadd --system {group}");
+            assert!(readme.contains(&made) && unit.contains(&made), "{made}");
+        }
     }
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("kinesis-edge-check-drop-in.service");
