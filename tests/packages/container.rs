@@ -135,6 +135,36 @@ fn compose_takes_away_what_the_image_does_without() {
     assert_eq!(instruction("USER"), ["65532:65532"]);
 }
 
+/// Its parameters, and what it takes away, are those of the file for compose.
+#[test]
+fn the_command_in_the_dockerfile_is_complete() {
+    let file = read("packaging/container/Dockerfile");
+    let (_, rest) = file.split_once("docker run ").expect("a command");
+    let command = rest.split_once("\n#\n").expect("it ends").0;
+    let command = command.replace("\\\n#", " ");
+    let words: Vec<&str> = command.split_whitespace().collect();
+    assert_eq!(words.last(), Some(&"kinesis-edge"), "{command}");
+    let compose = yaml("packaging/container/compose.yaml");
+    let service = &compose["services"]["kinesis-edge"];
+    let variables = service["environment"].as_object().expect("a map");
+    for name in variables.keys() {
+        let is_set = |words: &[&str]| words[0] == "-e" && words[1].split('=').next() == Some(name);
+        assert!(words.windows(2).any(is_set), "{name} is not in {command}");
+    }
+    let volume = instruction("VOLUME").remove(0);
+    let grace = service["stop_grace_period"].as_str().expect("a time");
+    let limit = service["mem_limit"].as_str().expect("a size");
+    for option in [
+        "--read-only".to_owned(),
+        "--cap-drop ALL".to_owned(),
+        format!("--stop-timeout {}", grace.trim_end_matches('s')),
+        format!("--memory {limit}"),
+        format!("-v state:{volume}"),
+    ] {
+        assert!(words.join(" ").contains(&option), "{option}: {command}");
+    }
+}
+
 /// With the host's network no published port stands before the page.
 #[test]
 fn who_uses_the_hosts_network_is_told_to_keep_the_page_on_the_device() {
