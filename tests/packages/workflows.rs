@@ -1,7 +1,9 @@
 //! The workflows can be read, and build for every architecture that a package names.
 
+use std::process::Command;
+
 use super::recipe::recipe;
-use super::{read, yaml};
+use super::{output, read, yaml};
 
 #[test]
 fn every_change_is_tested_as_by_hand() {
@@ -38,4 +40,37 @@ fn a_release_has_a_program_for_each_manifest_of_the_recipe() {
             "{triple}"
         );
     }
+}
+
+/// The commands of a job of the release, step by step.
+fn commands(job: &str) -> Vec<String> {
+    let workflow = yaml(".github/workflows/release.yml");
+    let steps = workflow["jobs"][job]["steps"].as_array().expect("steps");
+    let commands = steps.iter().filter_map(|step| step["run"].as_str());
+    commands.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_tag_that_is_not_the_version_is_not_released() {
+    let command = commands("build").remove(0);
+    for (tag, is_released) in [
+        (concat!("v", env!("CARGO_PKG_VERSION")), true),
+        ("v1000.0.0", false),
+        (env!("CARGO_PKG_VERSION"), false),
+    ] {
+        let mut test = Command::new("bash");
+        let test = test
+            .args(["-e", "-c", &command])
+            .env("GITHUB_REF_NAME", tag);
+        assert_eq!(output(test).status.success(), is_released, "{tag}");
+    }
+}
+
+/// Ubuntu's own Python refuses to have them installed beside its packages.
+#[test]
+fn what_pip_installs_has_an_environment() {
+    let commands = commands("build");
+    let at = |words: &str| commands.iter().position(|command| command.contains(words));
+    assert!(at("-m venv").expect("it is made") < at("pip install").expect("it is used"));
+    assert!(!read(".github/workflows/release.yml").contains("pip install --user"));
 }
