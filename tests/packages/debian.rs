@@ -186,6 +186,7 @@ fn a_new_installation_has_all_its_files_and_is_not_started() {
         ),
         ("usr/share/zsh/vendor-completions/_kinesis-edge", 0o644),
         ("usr/share/doc/kinesis-edge/README.md", 0o644),
+        ("usr/share/doc/kinesis-edge/NOTICES.gz", 0o644),
         ("usr/share/doc/kinesis-edge/copyright", 0o644),
         ("usr/share/doc/kinesis-edge/changelog.Debian.gz", 0o644),
     ] {
@@ -202,6 +203,18 @@ fn a_new_installation_has_all_its_files_and_is_not_started() {
         read("packaging/kinesis-edge.service")
     );
     assert_eq!(root.dpkg(&["--verify", "kinesis-edge"]), "");
+}
+
+#[test]
+fn its_notices_are_of_what_is_linked() {
+    let root = Root::new();
+    root.install(&package());
+    let path = root.path("usr/share/doc/kinesis-edge/NOTICES.gz");
+    let notices = run(Command::new("gzip").arg("-dc").arg(path));
+    for name in ["tokio", "rustls", "aws-sdk-firehose", "uPlot"] {
+        assert!(notices.contains(&format!("\n{name} ")), "{name}");
+    }
+    assert!(notices.contains("Copyright (c) Tokio Contributors"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What people install: the Debian package from its first installation to its purge, the systemd unit, the Greengrass
 //! component as each nucleus would start it, the container as far as it goes without an engine, and what these are
-//! made of: the configuration file with every parameter, and `health`.
+//! made of: the configuration file with every parameter, the notices, and `health`.
 
 #![cfg(all(feature = "local", feature = "pages"))]
 
@@ -12,6 +12,7 @@ mod container;
 mod debian;
 mod greengrass;
 mod health;
+mod notices;
 mod recipe;
 mod unit;
 mod workflows;

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::recipe::recipe;
 use super::{output, read, yaml};
 
@@ -73,4 +75,39 @@ fn what_pip_installs_has_an_environment() {
     let at = |words: &str| commands.iter().position(|command| command.contains(words));
     assert!(at("-m venv").expect("it is made") < at("pip install").expect("it is used"));
     assert!(!read(".github/workflows/release.yml").contains("pip install --user"));
+}
+
+/// Beside the programs, in the archive for Greengrass, and in the image.
+#[test]
+fn notices_go_with_every_program_of_a_release() {
+    let publish = commands("publish").remove(0);
+    assert!(publish.contains("> out/NOTICES\n"), "{publish}");
+    assert!(publish.contains("recipe.yaml -C \"$PWD/out\" NOTICES"));
+    assert!(publish.contains("cp out/NOTICES named/container/"));
+    let image = read("packaging/container/Dockerfile");
+    assert!(image.contains("--chmod=644 /NOTICES "), "{image}");
+    let asked = publish.split_once("$(").expect("targets").1;
+    let asked = format!("{}p'", asked.split_once("p')").expect("it ends").0);
+    let workflow = yaml(".github/workflows/release.yml");
+    let builds = &workflow["jobs"]["build"]["strategy"]["matrix"]["include"];
+    let targets: Vec<&str> = builds
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|build: &Value| build["target"].as_str())
+        .collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("out")).expect("made");
+    for target in &targets {
+        let program = folder.path().join(format!("out/kinesis-edge-{target}"));
+        std::fs::write(program, "").expect("written");
+    }
+    std::fs::write(folder.path().join("out/kinesis-edge_1_amd64.deb"), "").expect("written");
+    let mut list = Command::new("bash");
+    let said = output(list.args(["-c", &asked]).current_dir(folder.path()));
+    let said = super::stdout(&said);
+    assert_eq!(said.lines().count(), targets.len(), "{said}");
+    for target in targets {
+        assert!(said.contains(&format!("--target {target}\n")), "{said}");
+    }
 }
