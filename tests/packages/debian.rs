@@ -205,6 +205,38 @@ fn a_new_installation_has_all_its_files_and_is_not_started() {
     assert_eq!(root.dpkg(&["--verify", "kinesis-edge"]), "");
 }
 
+/// Where the links of a document lead, those to other sites and within it aside.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text.split("](").skip(1);
+    let targets = targets.filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+#[test]
+fn its_documents_have_what_they_link_to() {
+    // What is of the source alone; the licence is in `copyright`.
+    const OF_THE_SOURCE: [&str; 4] = ["LICENSE", "deny.toml", "fuzz/README.md", "layout/README.md"];
+    let root = Root::new();
+    root.install(&package());
+    for document in [
+        "README.md",
+        "MIGRATION.md",
+        "SECURITY.md",
+        "BENCHMARKS.md",
+        "policies/README.md",
+        "examples/scale-out/README.md",
+        "packaging/README.md",
+        "packaging/greengrass/README.md",
+    ] {
+        let path = root.path("usr/share/doc/kinesis-edge").join(document);
+        let text = read(&path);
+        for link in links(&text).filter(|link| !OF_THE_SOURCE.contains(link)) {
+            let there = path.parent().expect("a folder").join(link);
+            assert!(there.exists(), "{document}: there is no {link}");
+        }
+    }
+}
+
 #[test]
 fn its_notices_are_of_what_is_linked() {
     let root = Root::new();
