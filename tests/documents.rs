@@ -87,6 +87,21 @@ fn the_guide_names_every_key_of_the_original() {
     }
 }
 
+/// The page and the metrics are off unless it is set.
+#[test]
+fn the_guide_sets_what_its_steps_look_at() {
+    let guide = text("MIGRATION.md");
+    let steps = guide
+        .split_once("\n## Moving a device over\n")
+        .expect("steps")
+        .1;
+    let set = steps.find("`HTTP_LISTEN=").expect("it is set");
+    for looked_at in ["/readyz", "on the page", "kinesis_edge_records_held"] {
+        let at = steps.find(looked_at).expect(looked_at);
+        assert!(set < at, "{looked_at}");
+    }
+}
+
 #[test]
 fn the_guide_names_no_parameter_that_there_is_not() {
     let guide = text("MIGRATION.md");
