@@ -87,6 +87,21 @@ fn the_guide_names_every_key_of_the_original() {
     }
 }
 
+/// `build.rs` leaves the layout out for that linker, and so for what people download.
+#[test]
+fn what_has_no_layout_in_memory_is_told() {
+    assert!(text("build.rs").contains("\"zig\""));
+    assert!(text(".github/workflows/release.yml").contains("cargo zigbuild"));
+    for document in [
+        "README.md",
+        "BENCHMARKS.md",
+        "packaging/README.md",
+        "packaging/layout/README.md",
+    ] {
+        assert!(text(document).contains("linked by zig"), "{document}");
+    }
+}
+
 /// The page and the metrics are off unless it is set.
 #[test]
 fn the_guide_sets_what_its_steps_look_at() {
