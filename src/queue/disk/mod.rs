@@ -8,6 +8,7 @@
 //! reads records back. [`DiskQueue`] is the face: a thread that writes, and what others may ask.
 //! [`OfflineQueue`] is the face for commands, while no connector runs.
 
+mod bits;
 mod clock;
 mod format;
 mod index;

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::bits::Bits;
 use super::format::{Entry, FILE_MAX_BYTES, RecordKey};
 use super::index::StreamId;
 use super::runs::{Run, count_without};
 use super::scan::{Damage, Scan};
-use super::segment::{Bits, Place, Segment, file_name, number_of};
+use super::segment::{Place, Segment, file_name, number_of};
 use super::state::{Bounds, State};
 use crate::arn::{DeliveryStreamArn, Partitions};
 use crate::files::Files;

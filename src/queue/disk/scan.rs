@@ -3,8 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::bits::Bits;
 use super::format::{Entry, MAGIC, read};
-use super::segment::Bits;
 use crate::framing::{Found, HEADER_BYTES, Header, HeaderError, look, next_entry};
 
 /// What was found that is no entry.
