@@ -94,6 +94,18 @@ fn its_limit_of_memory_follows_the_parameter() {
         limit("MEMORY_SIZE = 131072").as_deref(),
         Some("MemoryMax=180224K")
     );
+    // What is known of a queue on disk comes beside it.
+    for (queue, expected) in [
+        ("QUEUE_DIR_MAX_BYTES = 68719476736", "MemoryMax=180224K"),
+        ("QUEUE_DIR = \"/var/queue\"", "MemoryMax=196608K"),
+        (
+            "QUEUE_DIR = \"/var/a \\\"queue\\\"\"\nQUEUE_DIR_MAX_BYTES = 68719476736",
+            "MemoryMax=1228800K",
+        ),
+    ] {
+        let text = format!("MEMORY_SIZE = 131072\n{queue}");
+        assert_eq!(limit(&text).as_deref(), Some(expected), "{queue}");
+    }
     // The parameter's fault is for the connector to tell.
     for faulty in [
         "MEMORY_SIZE = \"lots\"",
