@@ -205,7 +205,7 @@ impl Steps {
         for name in StepName::ALL.into_iter().skip(2) {
             self.tell(match name {
                 StepName::Send if !self.send => not_asked_for(),
-                _ => Step::skipped(name, "not tried: what is wrong above would end the start"),
+                _ => Step::skipped(name, "not tried: what is wrong above comes first"),
             });
         }
     }

@@ -306,8 +306,9 @@ async fn from_installation_to_purge() {
     let root = Root::new();
     root.install(&package());
     let state = root.path("var/lib/private/kinesis-edge");
-    fs::create_dir_all(&state).expect("made");
-    symlink("private/kinesis-edge", root.path("var/lib/kinesis-edge")).expect("linked");
+    let link = fs::read_link(root.path("var/lib/kinesis-edge")).expect("a link");
+    assert_eq!(link, Path::new("private/kinesis-edge"));
+    assert!(state.is_dir(), "a QUEUE_DIR in it can be looked at");
     root.configure(&[
         ("DEFAULT_DELIVERY_STREAM_ARN", STREAM),
         ("MQTT_URL", &world.broker.url()),

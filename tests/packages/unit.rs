@@ -117,7 +117,7 @@ fn its_limit_of_memory_follows_the_parameter() {
 }
 
 /// What systemd is told for a configuration file.
-fn limit(text: &str) -> Option<String> {
+pub fn limit(text: &str) -> Option<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     fs::write(path("kinesis-edge.toml"), text).expect("written");
