@@ -17,6 +17,10 @@ mod tests;
 /// JSON (`\u00XX`, six bytes), with room for the topic, the id and what stands around them.
 pub(super) const PACKET_MAX_BYTES: usize = 6 * 1_024_000 + 256 * 1024;
 
+/// The largest packet that is received beside messages. The longest that a broker has to say is one text of
+/// 64 KiB: a reason. What is read of a packet may take ten times its size.
+pub(super) const ANSWER_MAX_BYTES: usize = 64 * 1024 + 1024;
+
 /// How much is read at a time.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -92,8 +96,10 @@ pub enum FrameError {
     /// A length field with more than four bytes.
     #[error("the broker sent a packet with a malformed length")]
     Length,
-    /// A packet that is not a message is larger than any packet may be.
-    #[error("the broker sent a packet of {0} bytes that is no message")]
+    /// A packet that is not a message is larger than one may be.
+    #[error(
+        "the broker sent a packet of {0} bytes that is no message; such have {ANSWER_MAX_BYTES} at most"
+    )]
     Oversize(usize),
     /// A message whose header does not add up.
     #[error("the broker sent a malformed message")]
@@ -151,7 +157,7 @@ impl Framer {
     fn missing(&self) -> usize {
         match fixed_header(&self.buffer) {
             Ok(Some((header_bytes, remaining)))
-                if self.skip == 0 && header_bytes + remaining <= PACKET_MAX_BYTES =>
+                if self.skip == 0 && header_bytes + remaining <= max_bytes(self.buffer[0]) =>
             {
                 (header_bytes + remaining).saturating_sub(self.buffer.len())
             }
@@ -176,8 +182,8 @@ impl Framer {
             return Ok(None);
         };
         let total = header_bytes + remaining;
-        let is_publish = self.buffer[0] >> 4 == PUBLISH;
-        if total > PACKET_MAX_BYTES {
+        let is_publish = is_publish(self.buffer[0]);
+        if total > max_bytes(self.buffer[0]) {
             return if is_publish {
                 self.oversize(header_bytes, total)
             } else {
@@ -228,6 +234,20 @@ impl Framer {
         let beginning = self.buffer.split_to(header.payload_at);
         self.skip = total - beginning.len();
         Ok(Some(header.message(beginning.freeze(), Some(total))))
+    }
+}
+
+/// Whether a packet that begins with this byte is a message.
+fn is_publish(first: u8) -> bool {
+    first >> 4 == PUBLISH
+}
+
+/// How large a packet that begins with this byte may be to be held.
+fn max_bytes(first: u8) -> usize {
+    if is_publish(first) {
+        PACKET_MAX_BYTES
+    } else {
+        ANSWER_MAX_BYTES
     }
 }
 

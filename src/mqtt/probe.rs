@@ -64,6 +64,8 @@ pub struct Visit {
     resumed: bool,
     /// Whether messages are acknowledged: those of a session that is another's are not.
     acknowledges: bool,
+    /// How many filters it subscribed to last.
+    filters: usize,
     /// What was published and may come back.
     published: Option<Vec<u8>>,
     /// Whether it did.
@@ -103,6 +105,7 @@ impl Visit {
             protocol,
             resumed: accepted.session_present,
             acknowledges: settings.clean,
+            filters: 0,
             published: None,
             came_back: false,
         })
@@ -123,6 +126,7 @@ impl Visit {
     ) -> Result<Vec<Option<String>>, ConnectError> {
         let mut out = BytesMut::new();
         wire::write_subscribe(self.protocol, filters, PACKET_ID, &mut out).map_err(unwritable)?;
+        self.filters = filters.len();
         self.write(&out).await?;
         loop {
             if let Some(Packet::SubAck { refused }) = self.next().await? {
@@ -224,7 +228,9 @@ impl Visit {
                     return Ok(None);
                 }
                 Some(Frame::Other(frame)) => {
-                    return match wire::read(self.protocol, frame).map_err(protocol)? {
+                    let packet =
+                        wire::read(self.protocol, frame, self.filters).map_err(protocol)?;
+                    return match packet {
                         Packet::Disconnect(reason) if reason == wire::SESSION_TAKEN_OVER => {
                             Err(ConnectError::TakenOver)
                         }

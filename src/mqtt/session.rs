@@ -428,7 +428,8 @@ impl Session {
                     messages.push(message);
                 }
                 Ok(Some(Frame::Other(frame))) => {
-                    answers.push(wire::read(up.protocol, frame).map_err(ConnectError::Protocol));
+                    let answer = wire::read(up.protocol, frame, self.settings.filters.len());
+                    answers.push(answer.map_err(ConnectError::Protocol));
                 }
                 Err(error) => {
                     // What came before the fault is good.

@@ -41,7 +41,7 @@ pub(super) enum Packet {
         packet_id: u16,
         refused: Option<String>,
     },
-    /// The answer to our subscription: for each filter why it was refused, if it was.
+    /// The answer to our subscription: for each filter that was asked for why it was refused, if it was.
     SubAck { refused: Vec<Option<String>> },
     /// The broker lives.
     PingResp,
@@ -308,8 +308,13 @@ pub(super) fn write_disconnect_for_good(out: &mut BytesMut) {
 /// How [`Packet::Disconnect`] reads when another client has taken our session (reason code 0x8e).
 pub(super) const SESSION_TAKEN_OVER: &str = "SessionTakenOver";
 
-/// Reads a packet that is no message.
-pub(super) fn read(protocol: Protocol, mut frame: BytesMut) -> Result<Packet, String> {
+/// Reads a packet that is no message. Of an answer to a subscription no more is kept than the `filters` that were
+/// asked for need, whatever more it has.
+pub(super) fn read(
+    protocol: Protocol,
+    mut frame: BytesMut,
+    filters: usize,
+) -> Result<Packet, String> {
     match protocol {
         Protocol::V311 => match v4::Packet::read(&mut frame, WRITE_MAX_BYTES) {
             Ok(v4::Packet::PubAck(ack)) => Ok(Packet::PubAck {
@@ -320,6 +325,7 @@ pub(super) fn read(protocol: Protocol, mut frame: BytesMut) -> Result<Packet, St
                 refused: ack
                     .return_codes
                     .iter()
+                    .take(filters)
                     .map(|code| match code {
                         v4::SubscribeReasonCode::Success(_) => None,
                         refusal => Some(format!("{refusal:?}")),
@@ -330,11 +336,11 @@ pub(super) fn read(protocol: Protocol, mut frame: BytesMut) -> Result<Packet, St
             Ok(_) => Ok(Packet::Other),
             Err(error) => Err(error.to_string()),
         },
-        Protocol::V5 => read_v5(frame),
+        Protocol::V5 => read_v5(frame, filters),
     }
 }
 
-fn read_v5(mut frame: BytesMut) -> Result<Packet, String> {
+fn read_v5(mut frame: BytesMut, filters: usize) -> Result<Packet, String> {
     const DISCONNECT: u8 = 14;
     let is_disconnect = frame.first().is_some_and(|byte| byte >> 4 == DISCONNECT);
     let reason_byte = frame.get(2).copied().unwrap_or(0);
@@ -350,6 +356,7 @@ fn read_v5(mut frame: BytesMut) -> Result<Packet, String> {
             refused: ack
                 .return_codes
                 .iter()
+                .take(filters)
                 .map(|code| match code {
                     v5::SubscribeReasonCode::Success(_) => None,
                     refusal => Some(format!("{refusal:?}")),
@@ -521,9 +528,26 @@ pub(super) mod tests {
         ));
     }
 
+    /// A byte of a packet would be a text of a hundred.
+    #[test]
+    fn of_the_answer_to_a_subscription_no_more_is_kept_than_was_asked_for() {
+        for (protocol, head) in [
+            (Protocol::V311, &[0x90, 9, 0, 1][..]),
+            (Protocol::V5, &[0x90, 10, 0, 1, 0]),
+        ] {
+            let answer = [head, &[1, 0x80, 0x80, 0x80, 1, 1, 1]].concat();
+            let read = read(protocol, BytesMut::from(&answer[..]), 2).unwrap();
+            let Packet::SubAck { refused } = read else {
+                panic!("{read:?}");
+            };
+            let is_refused: Vec<bool> = refused.iter().map(Option::is_some).collect();
+            assert_eq!(is_refused, [false, true], "{protocol}");
+        }
+    }
+
     #[test]
     fn short_forms_of_version_5() {
-        let read = |bytes: &[u8]| read(Protocol::V5, BytesMut::from(bytes)).unwrap();
+        let read = |bytes: &[u8]| read(Protocol::V5, BytesMut::from(bytes), 1).unwrap();
         assert!(matches!(read(&[0xe0, 0]), Packet::Disconnect(_)));
         let taken_over = || Packet::Disconnect(SESSION_TAKEN_OVER.to_owned());
         assert_eq!(read(&[0xe0, 1, 0x8e]), taken_over());

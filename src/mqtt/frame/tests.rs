@@ -94,6 +94,31 @@ fn the_largest_packet_is_received() {
     assert_eq!((found[0].1.len(), found[0].3), (payload.len(), None));
 }
 
+/// What an answer says is kept in more memory than it came in, so less of it is taken than of a message.
+#[test]
+fn an_answer_is_received_up_to_its_bound_and_the_next_larger_ends_the_connection() {
+    let answer = |bytes: usize| {
+        let mut answer = vec![0x90, 0, 0, 0];
+        let mut rest = bytes - 4;
+        for place in 1..4 {
+            answer[place] = (rest % 128) as u8 | if place < 3 { 0x80 } else { 0 };
+            rest /= 128;
+        }
+        answer.resize(bytes, 0);
+        answer
+    };
+    let mut framer = Framer::new(Protocol::V5);
+    let (found, _) = received(&mut framer, &answer(ANSWER_MAX_BYTES));
+    assert_eq!(found[0].1.len(), ANSWER_MAX_BYTES);
+    let large = answer(ANSWER_MAX_BYTES + 1);
+    let mut framer = Framer::new(Protocol::V5);
+    // No room is made for what is not taken, and its beginning is enough to know.
+    framer.space().put_slice(&large[..4]);
+    assert_eq!(framer.missing(), 0);
+    let error = framer.next().unwrap_err();
+    assert_eq!(error, FrameError::Oversize(large.len()));
+}
+
 #[test]
 fn large_packets_behind_one_another_are_read_at_once_and_hardly_moved() {
     let packet = |bytes| packet(Protocol::V5, "t", &vec![b'x'; bytes], 1);
