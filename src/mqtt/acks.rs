@@ -3,6 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::unsent::Unsent;
+use super::wire;
+
+/// Most messages that are not acknowledged: eight times as many as there are packet ids, as some brokers send again
+/// on one connection what is not acknowledged for a while.
+pub(super) const OWED_MAX: usize = 8 << 16;
+
 /// Stands for the acknowledgement that a message is owed. It names the connection the message
 /// came on: after a reconnect the same packet id means another message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +71,19 @@ impl AckQueue {
         }
     }
 
+    /// Writes what is due, as long as less than `max_bytes` wait there to be sent: what is not written takes no more
+    /// memory here than there.
+    pub fn write_due(&mut self, out: &mut Unsent, max_bytes: usize) {
+        while out.len() < max_bytes
+            && let Some(packet_id) = self.next_due()
+        {
+            // Four bytes into a growing buffer.
+            let _ = wire::write_puback(packet_id, out.small());
+        }
+    }
+
     /// The next packet id to acknowledge.
-    pub fn next_due(&mut self) -> Option<u16> {
+    fn next_due(&mut self) -> Option<u16> {
         let (packet_id, due) = *self.owed.front()?;
         if !due {
             return None;
@@ -73,6 +91,11 @@ impl AckQueue {
         self.owed.pop_front();
         self.first += 1;
         Some(packet_id)
+    }
+
+    /// Whether the broker has sent so many messages, without a regard for acknowledgements, that it would go on for ever.
+    pub fn is_overfull(&self) -> bool {
+        self.owed.len() > OWED_MAX
     }
 
     /// Messages not acknowledged yet.

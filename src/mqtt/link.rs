@@ -58,6 +58,8 @@ pub(super) struct Up {
     last_heard: Instant,
     /// Until when the broker has to have answered a ping or a subscription.
     answer_due: Option<Instant>,
+    /// Up to where what is written has to be sent before the broker can know of that ping.
+    asked_at: u64,
     /// When to leave it alone, since the broker sends bit by bit.
     rest: Rest,
     /// What was read since the last cut, in bytes.
@@ -84,6 +86,8 @@ pub(super) struct Up {
 enum Progress {
     /// This many bytes came in.
     Read(usize),
+    /// So much was sent that there is room for what waits to be written.
+    Room,
     /// A time limit is reached.
     Time,
 }
@@ -108,6 +112,7 @@ impl Up {
             last_sent: now,
             last_heard: now,
             answer_due: None,
+            asked_at: 0,
             rest: Rest::new(window, now),
             read_bytes: 0,
             paused: false,
@@ -166,7 +171,10 @@ impl Up {
         self.pings += 1;
         let now = Instant::now();
         (self.last_sent, self.last_heard) = (now, now);
-        self.answer_due.get_or_insert(now + ANSWER_TIMEOUT);
+        if self.answer_due.is_none() {
+            self.answer_due = Some(now + ANSWER_TIMEOUT);
+            self.asked_at = self.out.end();
+        }
         Ok(())
     }
 
@@ -181,9 +189,13 @@ impl Up {
     }
 
     /// Sends what is written and waits until something was read. `false`: nothing was, and it is to
-    /// be asked again. While paused only so much is read as shows that the broker has gone, and
-    /// it waits in the framer. Dropping the future before loses nothing.
-    pub async fn exchange(&mut self, paused: bool) -> Result<bool, ConnectError> {
+    /// be asked again: less than `unsent_max` bytes wait to be sent now, or a time is over. While paused only so much
+    /// is read as shows that the broker has gone, and it waits in the framer. Dropping the future before loses nothing.
+    pub async fn exchange(
+        &mut self,
+        paused: bool,
+        unsent_max: usize,
+    ) -> Result<bool, ConnectError> {
         if self.paused && !paused {
             self.grant_time();
         }
@@ -194,7 +206,8 @@ impl Up {
             self.ping()?;
             self.marked = true;
         }
-        match poll_fn(|cx| self.poll_progress(cx, paused)).await? {
+        match poll_fn(|cx| self.poll_progress(cx, paused, unsent_max)).await? {
+            Progress::Room => Ok(false),
             Progress::Time => self.on_time(paused).map(|()| false),
             Progress::Read(0) => Err(ConnectError::Closed),
             Progress::Read(bytes) => {
@@ -212,10 +225,19 @@ impl Up {
     }
 
     /// Whatever the broker sends proves that it lives: the answer to a ping may stand behind all
-    /// that we have not read for a while.
+    /// that we have not read for a while. Where it does not even take the ping it lives for others.
     fn heard(&mut self) {
         self.last_heard = Instant::now();
-        if !self.subscribing {
+        if !self.subscribing && self.out.is_sent_to(self.asked_at) {
+            self.grant_time();
+        }
+    }
+
+    /// A broker that takes what stands before a ping lives, however slowly it reads.
+    fn sent(&mut self, ping_was_sent: bool) {
+        self.unflushed = true;
+        self.last_sent = Instant::now();
+        if !self.subscribing && !ping_was_sent {
             self.grant_time();
         }
     }
@@ -254,8 +276,13 @@ impl Up {
         &mut self,
         cx: &mut Context<'_>,
         paused: bool,
+        unsent_max: usize,
     ) -> Poll<Result<Progress, ConnectError>> {
+        let was_full = self.out.len() >= unsent_max;
         self.poll_send(cx)?;
+        if was_full && self.out.len() < unsent_max {
+            return Poll::Ready(Ok(Progress::Room));
+        }
         let rest = self.rest.until();
         if rest.is_none() && (!paused || self.framer.buffered() < READ_AHEAD_BYTES) {
             // The future keeps nothing between polls: what it reads is in the buffer at once.
@@ -279,12 +306,10 @@ impl Up {
     /// Sends what is written, as far as the connection takes it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), ConnectError> {
         while !self.out.is_empty() {
+            let ping_was_sent = self.out.is_sent_to(self.asked_at);
             match self.out.poll_write(&mut self.io, cx) {
                 Poll::Ready(Ok(0)) => return Err(ConnectError::Closed),
-                Poll::Ready(Ok(_)) => {
-                    self.unflushed = true;
-                    self.last_sent = Instant::now();
-                }
+                Poll::Ready(Ok(_)) => self.sent(ping_was_sent),
                 Poll::Ready(Err(error)) => return Err(error.into()),
                 Poll::Pending => break,
             }

@@ -82,6 +82,11 @@ impl Outbox {
             && (self.bytes < WINDOW_BYTES || self.under_way.is_empty())
     }
 
+    /// The bytes of all payloads under way.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Notes a message as under way, with a packet id of its own.
     pub fn add(&mut self, topic: Arc<str>, payload: Bytes, retain: bool) {
         self.bytes += payload.len();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::acks::{AckQueue, AckToken};
+use super::acks::{AckQueue, AckToken, OWED_MAX};
 use super::connect::{Connection, Dial, Network, connect};
 use super::error::ConnectError;
 use super::frame::{Frame, Message};
@@ -29,6 +29,14 @@ mod tests;
 /// The packet ids of subscriptions and of their end; publishes use the ones below.
 const SUBSCRIBE_PACKET_ID: u16 = u16::MAX;
 const UNSUBSCRIBE_PACKET_ID: u16 = u16::MAX - 1;
+
+/// Up to how many unsent bytes acknowledgements are written, beside the messages under way. Those of all packet ids
+/// there are take no more, so a broker that waits for its window is never let down.
+const ACKS_UNSENT_MAX_BYTES: usize = 256 * 1024;
+
+/// Up to how many unsent bytes, beside the messages under way, another is published: more than acknowledgements and
+/// the heads of messages take. A broker that has acknowledged what it did not read is given no more of it.
+const PUBLISH_UNSENT_MAX_BYTES: usize = 2 * ACKS_UNSENT_MAX_BYTES;
 
 /// Most reasons of having no connection that are logged until there is one. Some come from outside.
 const REASONS_MAX: usize = 16;
@@ -175,7 +183,9 @@ impl Session {
 
     /// Whether the session is up and takes another message to publish.
     pub fn can_publish(&self) -> bool {
-        matches!(&self.link, Link::Up(up) if !up.is_subscribing()) && self.outbox.has_room()
+        let unsent_max = self.outbox.bytes() + PUBLISH_UNSENT_MAX_BYTES;
+        self.outbox.has_room()
+            && matches!(&self.link, Link::Up(up) if !up.is_subscribing() && up.out.len() < unsent_max)
     }
 
     /// Publishes at QoS 1. It is sent again after a reconnect until the broker has it. `false`:
@@ -381,10 +391,11 @@ impl Session {
         if !paused && std::mem::take(&mut self.uncut) {
             return self.cut();
         }
+        let unsent_max = self.outbox.bytes() + ACKS_UNSENT_MAX_BYTES;
         let Link::Up(up) = &mut self.link else {
             return Ok(());
         };
-        let has_read = up.exchange(paused).await?;
+        let has_read = up.exchange(paused, unsent_max).await?;
         if !self.announced && !up.is_subscribing() && up.age() >= STEADY {
             self.announce();
         }
@@ -397,13 +408,10 @@ impl Session {
 
     fn write_acknowledgements(&mut self) {
         self.view.set_acks_outstanding(self.acks.owed());
+        let unsent_max = self.outbox.bytes() + ACKS_UNSENT_MAX_BYTES;
         let Link::Up(up) = &mut self.link else { return };
-        if self.acks_held {
-            return;
-        }
-        while let Some(packet_id) = self.acks.next_due() {
-            // Four bytes into a growing buffer.
-            let _ = wire::write_puback(packet_id, up.out.small());
+        if !self.acks_held {
+            self.acks.write_due(&mut up.out, unsent_max);
         }
     }
 
@@ -426,6 +434,11 @@ impl Session {
                         message.ack = Some(self.acks.owe(packet_id));
                     }
                     messages.push(message);
+                    if self.acks.is_overfull() {
+                        let fault = format!("it waits for none of {OWED_MAX} acknowledgements");
+                        answers.push(Err(ConnectError::Protocol(fault)));
+                        break;
+                    }
                 }
                 Ok(Some(Frame::Other(frame))) => {
                     let answer = wire::read(up.protocol, frame, self.settings.filters.len());

@@ -21,8 +21,12 @@ const SLICES: usize = 16;
 pub(super) struct Unsent {
     /// What goes out first, in order.
     chunks: VecDeque<Bytes>,
+    /// The bytes of all chunks.
+    chunk_bytes: usize,
     /// What goes out behind the chunks, still growing.
     tail: BytesMut,
+    /// What was sent so far, in bytes.
+    sent: u64,
 }
 
 impl Unsent {
@@ -37,8 +41,25 @@ impl Unsent {
             self.tail.extend_from_slice(payload);
             return;
         }
-        self.chunks.push_back(self.tail.split().freeze());
-        self.chunks.push_back(payload.clone());
+        for chunk in [self.tail.split().freeze(), payload.clone()] {
+            self.chunk_bytes += chunk.len();
+            self.chunks.push_back(chunk);
+        }
+    }
+
+    /// How much is not sent yet, in bytes.
+    pub fn len(&self) -> usize {
+        self.chunk_bytes + self.tail.len()
+    }
+
+    /// Up to where what is written so far goes: all of it is sent when [`Unsent::is_sent_to`] says so of this.
+    pub fn end(&self) -> u64 {
+        self.sent + self.len() as u64
+    }
+
+    /// Whether what was written up to this end is sent.
+    pub fn is_sent_to(&self, end: u64) -> bool {
+        self.sent >= end
     }
 
     /// Whether all is sent.
@@ -71,12 +92,15 @@ impl Unsent {
     }
 
     fn advance(&mut self, mut sent: usize) {
+        self.sent += sent as u64;
         while let Some(chunk) = self.chunks.front_mut() {
-            if sent < chunk.len() {
-                chunk.advance(sent);
+            let now = sent.min(chunk.len());
+            chunk.advance(now);
+            self.chunk_bytes -= now;
+            sent -= now;
+            if !chunk.is_empty() {
                 return;
             }
-            sent -= chunk.len();
             self.chunks.pop_front();
         }
         self.tail.advance(sent);
@@ -149,6 +173,10 @@ mod tests {
                 unsent.add(&payload);
                 expected.push(255);
                 expected.extend_from_slice(&payload);
+                let end = unsent.end();
+                prop_assert_eq!(end, expected.len() as u64);
+                prop_assert_eq!(unsent.len(), expected.len() - io.taken.len());
+                prop_assert!(!unsent.is_sent_to(end));
                 for _ in 0..sends {
                     if !unsent.is_empty() {
                         prop_assert!(send(&mut unsent, &mut io) > 0);
@@ -159,6 +187,7 @@ mod tests {
                 prop_assert!(send(&mut unsent, &mut io) > 0);
             }
             prop_assert!(io.taken == expected);
+            prop_assert!(unsent.len() == 0 && unsent.is_sent_to(expected.len() as u64));
         }
     }
 

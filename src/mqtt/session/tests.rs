@@ -12,6 +12,8 @@ use super::super::frame::PACKET_MAX_BYTES;
 use super::super::settings::{Protocol, ProtocolChoice};
 use super::*;
 
+mod deaf;
+
 const CONNACK: &[u8] = &[0x20, 2, 0, 0];
 const CONNACK_RESUMED: &[u8] = &[0x20, 2, 1, 0];
 const SUBACK: &[u8] = &[0x90, 3, 0xff, 0xff, 1];
