@@ -9,6 +9,7 @@ pub mod blocking;
 pub mod certificate;
 pub mod code;
 pub mod delimiter;
+pub mod dial;
 pub mod files;
 pub mod framing;
 pub mod json_text;

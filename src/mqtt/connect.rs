@@ -16,6 +16,7 @@ use super::frame::{Frame, Framer};
 use super::settings::{Protocol, SessionSettings};
 use super::tls::client_config;
 use super::wire::{self, Accepted};
+use crate::dial;
 use crate::tls::rustls_error;
 
 /// What a connection runs over.
@@ -132,7 +133,7 @@ fn closed_unanswered(error: io::Error) -> ConnectError {
 }
 
 async fn open(settings: &SessionSettings) -> Result<Box<dyn Io>, ConnectError> {
-    let tcp = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
+    let tcp = dial::connect((settings.host.as_str(), settings.port)).await?;
     // Acknowledgements are small and waited for: they must not wait for more to send.
     tcp.set_nodelay(true)?;
     secure(settings, tcp).await

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::time::timeout;
 
 use super::connect::{Connection, Io, Network, connect, secure};
@@ -16,6 +16,7 @@ use super::error::ConnectError;
 use super::frame::{Frame, Framer};
 use super::settings::{Protocol, ProtocolChoice, SessionSettings};
 use super::wire::{self, Packet};
+use crate::dial;
 
 /// The packet id of whatever a visit asks; it asks one thing at a time.
 const PACKET_ID: u16 = 1;
@@ -45,7 +46,7 @@ pub enum Unreachable {
 pub async fn reach(settings: &SessionSettings) -> Result<Vec<SocketAddr>, Unreachable> {
     let found = lookup_host((settings.host.as_str(), settings.port)).await;
     let addresses: Vec<SocketAddr> = found.map_err(Unreachable::Name)?.collect();
-    let tcp = TcpStream::connect(&addresses[..])
+    let tcp = dial::connect(&addresses[..])
         .await
         .map_err(Unreachable::Tcp)?;
     secure(settings, tcp).await.map_err(Unreachable::Tls)?;

@@ -19,6 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use crate::dial;
 use crate::tls::{TlsError, TlsFiles, client_config, rustls_error};
 
 /// The longest answer that is read. Credentials are 2 kB.
@@ -118,7 +119,7 @@ async fn connect(place: &Place<'_>) -> Result<TcpStream, GetError> {
     let uri: Option<Uri> = format!("https://{to}/").parse().ok();
     let proxy = uri.and_then(|uri| Matcher::from_env().intercept(&uri));
     match proxy {
-        None => TcpStream::connect((place.host, place.port))
+        None => dial::connect((place.host, place.port))
             .await
             .map_err(GetError::Connect),
         Some(proxy) => through(&proxy, &to).await,
@@ -140,7 +141,7 @@ async fn through(proxy: &Intercept, to: &str) -> Result<TcpStream, GetError> {
         ));
     }
     let failed = |error: io::Error| problem(format!("cannot be asked: {error}"));
-    let mut tcp = TcpStream::connect(&name).await.map_err(failed)?;
+    let mut tcp = dial::connect(&name).await.map_err(failed)?;
     let mut request = format!("CONNECT {to} HTTP/1.1\r\nHost: {to}\r\n").into_bytes();
     if let Some(secret) = proxy.basic_auth().map(HeaderValue::as_bytes) {
         request.extend_from_slice(b"Proxy-Authorization: ");
