@@ -1,5 +1,5 @@
-//! TLS towards whoever we connect to: certificates and keys from PEM files, and rustls with the crypto
-//! provider that the AWS SDK uses too.
+//! TLS towards whoever we connect to: rustls with certificates and keys from files, and with the crypto provider that
+//! the AWS SDK uses too; and what is wrong where there is none.
 
 use std::error::Error;
 use std::io;
@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{
     AlertDescription, CertificateError, ClientConfig, Error as RustlsError, RootCertStore,
 };
 
 use crate::certificate::Validity;
+
+mod files;
+
+use files::{certificates, private_key};
 
 /// Files in PEM form.
 #[derive(Debug, Clone, Default)]
@@ -27,19 +29,52 @@ pub struct TlsFiles {
 /// What is wrong with the TLS files.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read or is not PEM.
+    /// A file cannot be read.
     #[error("{path}: {source}")]
-    Pem {
+    File {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: pem::Error,
+        source: io::Error,
+    },
+    /// A file is nearly PEM.
+    #[error(
+        "{path}: this file is not PEM as it has to be: {problem}; -----BEGIN and -----END of each block stand on lines of \
+         their own, and base64 between them"
+    )]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// Why. Without what is in the file: that may be a key.
+        problem: &'static str,
     },
     /// A file has none of what it is there for.
     #[error(
-        "{path}: there is no certificate in this file; PEM blocks with BEGIN CERTIFICATE are needed"
+        "{path}: there is no certificate in this file{instead}; PEM blocks with BEGIN CERTIFICATE are needed"
     )]
     NoCertificate {
+        /// Which file.
+        path: PathBuf,
+        /// What it has instead, and what to do then.
+        instead: String,
+    },
+    /// The same for a key.
+    #[error(
+        "{path}: there is no private key in this file{instead}; a PEM block with BEGIN PRIVATE KEY is needed (or BEGIN \
+         RSA PRIVATE KEY, or BEGIN EC PRIVATE KEY)"
+    )]
+    NoPrivateKey {
+        /// Which file.
+        path: PathBuf,
+        /// What it has instead, and what to do then.
+        instead: String,
+    },
+    /// A key that takes a password.
+    #[error(
+        "{path}: the private key in this file is encrypted, and there is nobody here to type its password; write it \
+         without (openssl pkey -in {path} -out NEW_FILE), and name that file"
+    )]
+    EncryptedKey {
         /// Which file.
         path: PathBuf,
     },
@@ -172,30 +207,6 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
         }
     }
     Ok(roots)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |source| TlsError::Pem {
-        path: path.to_owned(),
-        source,
-    };
-    let found = CertificateDer::pem_file_iter(path)
-        .map_err(pem)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(pem)?;
-    if found.is_empty() {
-        return Err(TlsError::NoCertificate {
-            path: path.to_owned(),
-        });
-    }
-    Ok(found)
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|source| TlsError::Pem {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 #[cfg(test)]
