@@ -187,7 +187,8 @@ mod tests {
                 prop_assert!(send(&mut unsent, &mut io) > 0);
             }
             prop_assert!(io.taken == expected);
-            prop_assert!(unsent.len() == 0 && unsent.is_sent_to(expected.len() as u64));
+            prop_assert_eq!(unsent.len(), 0);
+            prop_assert!(unsent.is_sent_to(expected.len() as u64));
         }
     }
 

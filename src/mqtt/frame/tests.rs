@@ -8,6 +8,16 @@ fn packet(protocol: Protocol, topic: &str, payload: &[u8], packet_id: u16) -> Ve
     wire::tests::publish(protocol, topic, packet_id, payload, false)
 }
 
+/// The fixed header of a packet that goes on for so many bytes, or says so.
+fn head(first: u8, remaining: usize) -> Vec<u8> {
+    let length = [0, 7, 14, 21].map(|shift| (remaining >> shift) as u8 & 0x7f);
+    let bytes = length.iter().rposition(|part| *part > 0).unwrap_or(0) + 1;
+    let mut head = vec![first];
+    head.extend(length[..bytes].iter().map(|part| part | 0x80));
+    head[bytes] &= 0x7f;
+    head
+}
+
 /// Topic, payload, packet id, and of an oversize one its size.
 type Found = (String, Vec<u8>, u16, Option<usize>);
 
@@ -97,16 +107,7 @@ fn the_largest_packet_is_received() {
 /// What an answer says is kept in more memory than it came in, so less of it is taken than of a message.
 #[test]
 fn an_answer_is_received_up_to_its_bound_and_the_next_larger_ends_the_connection() {
-    let answer = |bytes: usize| {
-        let mut answer = vec![0x90, 0, 0, 0];
-        let mut rest = bytes - 4;
-        for place in 1..4 {
-            answer[place] = (rest % 128) as u8 | if place < 3 { 0x80 } else { 0 };
-            rest /= 128;
-        }
-        answer.resize(bytes, 0);
-        answer
-    };
+    let answer = |bytes: usize| [head(0x90, bytes - 4), vec![0; bytes - 4]].concat();
     let mut framer = Framer::new(Protocol::V5);
     let (found, _) = received(&mut framer, &answer(ANSWER_MAX_BYTES));
     assert_eq!(found[0].1.len(), ANSWER_MAX_BYTES);
@@ -280,6 +281,56 @@ proptest! {
         prop_assert_eq!(found.len(), sent.len());
         for (found, payload) in found.iter().zip(&sent) {
             prop_assert!(found.1 == *payload);
+        }
+    }
+
+    /// Noise, and packets of all types that are as long as they say, or are not, in pieces of all sizes.
+    #[test]
+    fn no_bytes_make_it_hold_more_than_the_packet_under_way_may_have(
+        parts in proptest::collection::vec(
+            (any::<u8>(), prop_oneof![0..300_usize, 0..100_000_usize, 0..PACKET_MAX_BYTES, PACKET_MAX_BYTES..2 * PACKET_MAX_BYTES, 0..1_usize << 28], 0..200_000_usize, 0..8_u8),
+            1..20,
+        ),
+        most in prop_oneof![1..300_usize, 1..300_000_usize], seed in any::<u64>(), five in any::<bool>(),
+    ) {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let stream: Vec<u8> = parts
+            .into_iter()
+            .flat_map(|(first, said, bytes, kind)| {
+                // Half are messages; most are whole where they are not too long for a test.
+                let first = if kind % 2 == 0 { 0x30 | (first & 0x0b) } else { first };
+                let body = if kind < 6 && said < 200_000 { said } else { bytes };
+                let mut packet = if kind == 7 { Vec::new() } else { head(first, said) };
+                packet.extend(std::iter::repeat_with(|| random.u8(0..4)).take(body));
+                packet
+            })
+            .collect();
+        let mut framer = Framer::new(if five { Protocol::V5 } else { Protocol::V311 });
+        let mut rest = &stream[..];
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(random.usize(1..=most).min(rest.len()));
+            let unread = read(&mut framer, now).len();
+            rest = &stream[stream.len() - later.len() - unread..];
+            let mut fault = false;
+            loop {
+                match framer.next() {
+                    Ok(Some(Frame::Other(frame))) => prop_assert!(frame.len() <= ANSWER_MAX_BYTES),
+                    Ok(Some(Frame::Publish(message, _))) => prop_assert!(message.frame.len() <= PACKET_MAX_BYTES),
+                    Ok(None) => break,
+                    Err(_) => {
+                        fault = true;
+                        break;
+                    }
+                }
+            }
+            if fault {
+                break;
+            }
+            // What is under way fills its own memory, or that which was made for one like the one before.
+            let is_message = framer.buffer.first().is_some_and(|first| first >> 4 == PUBLISH);
+            let most = if is_message { PACKET_MAX_BYTES } else { EXPECTED_MAX_BYTES };
+            framer.space();
+            prop_assert!(framer.buffer.capacity() <= most + READ_BYTES, "{}", framer.buffer.capacity());
         }
     }
 }
