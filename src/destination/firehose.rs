@@ -12,6 +12,7 @@ mod failure;
 mod probe;
 
 use std::collections::HashMap;
+use std::error::Error;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_firehose::Client;
 use aws_sdk_firehose::config::Credentials;
+use aws_sdk_firehose::config::http::HttpResponse;
+use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
 use aws_smithy_http_client::Builder as HttpClient;
@@ -35,10 +38,9 @@ pub use body::request_body;
 use carrier::Carrier;
 use clock::WatchClock;
 use credentials::{Keeper, Source};
-use failure::call_error;
+use failure::{are_credentials_refused, call_error};
 pub use probe::{FoundCredentials, Greeting};
 
-use super::classify::are_credentials_refused;
 use super::{CallError, Destination, Outcome, ServiceError};
 use crate::arn::DeliveryStreamArn;
 use crate::batch;
@@ -200,30 +202,37 @@ impl Firehose {
         client
     }
 
-    /// Bounds one attempt by what is under way: see [`FirehoseSettings::slowest_link`].
-    async fn bounded<T>(
+    /// Bounds one call for a stream by what is under way: see [`FirehoseSettings::slowest_link`]. Whoever keeps the
+    /// credentials learns what the service says of them.
+    async fn bounded<T, E>(
         &self,
+        stream: &DeliveryStreamArn,
         body_bytes: usize,
-        call: impl Future<Output = Result<T, CallError>>,
-    ) -> Result<T, CallError> {
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
         let (_counted, all_bytes) = UnderWay::start(&self.inner.under_way_bytes, body_bytes);
         let limit = self.inner.settings.timeout_of(all_bytes);
         let began = Instant::now();
-        let answer = tokio::time::timeout(limit, call).await.unwrap_or_else(|_| {
-            Err(CallError {
+        let Ok(answer) = tokio::time::timeout(limit, call).await else {
+            return Err(CallError {
                 retryable: true,
                 error: ServiceError::new(
                     "Timeout",
                     format!("no answer within {:.1} s", limit.as_secs_f64()),
                 ),
-            })
-        });
-        if let (Err(refused), Some(keeper)) = (&answer, &self.inner.keeper)
-            && are_credentials_refused(&refused.error.code)
-        {
-            keeper.refused(began);
+            });
+        };
+        if let Some(keeper) = &self.inner.keeper {
+            match &answer {
+                Ok(_) => keeper.taken(stream, began),
+                Err(error) if are_credentials_refused(error) => keeper.refused(stream, began),
+                Err(_) => {}
+            }
         }
-        answer
+        answer.map_err(|error| call_error(&error))
     }
 }
 
@@ -277,10 +286,7 @@ impl Destination for Firehose {
             .customize()
             .interceptor(carrier.clone())
             .send();
-        self.bounded(body_bytes, async {
-            call.await.map_err(|error| call_error(&error))
-        })
-        .await?;
+        self.bounded(stream, body_bytes, call).await?;
         outcomes(carrier.into_answer(), count).map_err(|error| CallError {
             retryable: true,
             error: ServiceError::new("UnreadableResponse", error.to_string()),
@@ -303,11 +309,7 @@ impl Destination for Firehose {
             .delivery_stream_name(stream.stream_name())
             .record(record(data)?)
             .send();
-        let output = self
-            .bounded(body_bytes, async {
-                call.await.map_err(|error| call_error(&error))
-            })
-            .await?;
+        let output = self.bounded(stream, body_bytes, call).await?;
         Ok(single_outcome(output.record_id))
     }
 }

@@ -14,6 +14,8 @@ use tokio::net::TcpListener;
 struct State {
     /// Access keys that are taken.
     keys: Vec<&'static str>,
+    /// Streams for which none is.
+    refused_streams: Vec<&'static str>,
     /// Of each access key, how many calls it signed, refused ones too.
     calls: HashMap<String, usize>,
     /// The records that were taken, in base64.
@@ -61,6 +63,11 @@ impl Amazon {
         self.state().keys = keys.to_vec();
     }
 
+    /// Refuses whatever key a call for this stream has, as a region does that the account has not enabled.
+    pub fn refuse_stream(&self, name: &'static str) {
+        self.state().refused_streams.push(name);
+    }
+
     /// Refuses to let anybody assume a role, as XML.
     pub fn refuse_roles(&self, answer: Option<&'static str>) {
         self.state().role_refusal = answer;
@@ -92,6 +99,11 @@ impl Amazon {
         let is_taken = state.keys.contains(&key);
         if body.contains("Action=AssumeRole") {
             return role(&mut state, is_taken, body);
+        }
+        let mut refused = state.refused_streams.iter();
+        if refused.any(|name| body.contains(&format!(r#""DeliveryStreamName":"{name}""#))) {
+            let refusal = r#"{"__type":"UnrecognizedClientException","message":"The security token included in the request is invalid."}"#;
+            return (StatusCode::BAD_REQUEST, refusal.to_owned());
         }
         if !is_taken {
             let refusal = r#"{"__type":"ExpiredTokenException","message":"The security token included in the request is expired"}"#;

@@ -230,6 +230,30 @@ async fn what_the_service_refuses_is_not_used_to_its_end() {
     assert_eq!(device.provider.asked().len(), 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_refused_takes_the_credentials_from_no_other() {
+    let provider = IotProvider::start(FIRST).await;
+    let device = Device::start(provider, &[FIRST], &[]).await;
+    device.amazon.refuse_stream("elsewhere");
+    let app = device.app().await;
+    let elsewhere = "arn:aws:firehose:ap-east-1:123456789012:deliverystream/elsewhere";
+    app.request_to(elsewhere, "refused", "a record").await;
+    // They are asked for anew because of it, and whoever is asked has no answer, and then a fault.
+    for (asked, reply) in [(2, Reply::Silence), (3, Reply::Other(500, "{}".to_owned()))] {
+        eventually("it asks for credentials once", || {
+            device.provider.asked().len() == asked - 1
+        })
+        .await;
+        device.provider.reply(reply);
+        eventually("and again", || device.provider.asked().len() == asked).await;
+        let id = asked.to_string();
+        app.request(&id, "a record").await;
+        assert!(app.status_of(&id).await.is_success());
+    }
+    assert!(device.connector.stderr().contains("are refused and cannot"));
+    assert!(!app.by_id().contains_key("refused"), "it waits");
+}
+
 /// A proxy that lets through what it is asked for, or refuses it; and the first lines that it was sent.
 async fn proxy(refusal: Option<&'static str>) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

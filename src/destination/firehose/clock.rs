@@ -40,7 +40,7 @@ pub(super) struct Clocks {
     /// This device's.
     pub ours: SystemTime,
     /// What the call was dated.
-    dated: Option<SystemTime>,
+    pub dated: Option<SystemTime>,
 }
 
 impl Clocks {

@@ -6,7 +6,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 
-use super::super::classify::is_retryable;
+use super::super::classify::{self, is_retryable};
 use super::super::{CallError, ServiceError};
 use super::clock::Clocks;
 use super::credentials::Unavailable;
@@ -38,10 +38,7 @@ where
                 |message| without_quote(message).to_owned(),
             );
             // The next call is dated by the clock of this answer.
-            let clocks = context
-                .raw()
-                .extension::<Clocks>()
-                .filter(|clocks| clocks.is_misdated() && FOR_THE_DATE.contains(&code.as_str()));
+            let clocks = refused_for_the_date(context.raw(), &code);
             let message = match clocks.and_then(|clocks| clocks.wrong()) {
                 Some(skew) => format!("this device's clock is {skew}: {message}"),
                 None => message,
@@ -67,6 +64,25 @@ where
         // No usable endpoint: nothing was sent and nothing is wrong with the record.
         _ => on_the_way("RequestNotSent", error),
     }
+}
+
+/// What the clocks showed, where a call may have been refused for its date.
+fn refused_for_the_date<'a>(answer: &'a HttpResponse, code: &str) -> Option<&'a Clocks> {
+    let clocks = answer.extension::<Clocks>();
+    clocks.filter(|clocks| clocks.is_misdated() && FOR_THE_DATE.contains(&code))
+}
+
+/// Whether other credentials may help this call. One that was refused for its date says nothing about them.
+pub(super) fn are_credentials_refused<E: ProvideErrorMetadata>(
+    error: &SdkError<E, HttpResponse>,
+) -> bool {
+    let SdkError::ServiceError(context) = error else {
+        return false;
+    };
+    context.err().code().is_some_and(|code| {
+        classify::are_credentials_refused(code)
+            && refused_for_the_date(context.raw(), code).is_none()
+    })
 }
 
 /// A message up to where it quotes the call. Where a signature does not fit, the service tells what it was made
@@ -165,6 +181,12 @@ pub(super) fn without_secrets(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use aws_sdk_firehose::error::ErrorMetadata;
+    use aws_sdk_firehose::operation::put_record_batch::PutRecordBatchError;
+    use aws_smithy_types::body::SdkBody;
+
     use super::*;
 
     #[test]
@@ -177,6 +199,35 @@ mod tests {
             assert_eq!(without_quote(quoting), "It does not match.");
         }
         assert_eq!(without_quote("It is ü."), "It is ü.");
+    }
+
+    /// An answer with this code, to a call that was dated so long ago.
+    fn refusal(code: &str, age: Duration) -> SdkError<PutRecordBatchError, HttpResponse> {
+        let mut answer = HttpResponse::new(400.try_into().unwrap(), SdkBody::empty());
+        let now = SystemTime::now();
+        answer.add_extension(Clocks {
+            theirs: now,
+            ours: now - age,
+            dated: Some(now - age),
+        });
+        let meta = ErrorMetadata::builder().code(code).build();
+        SdkError::service_error(PutRecordBatchError::generic(meta), answer)
+    }
+
+    #[test]
+    fn a_call_that_was_refused_for_its_date_says_nothing_of_its_credentials() {
+        let hours = Duration::from_secs(5 * 3600);
+        for (code, age, refused) in [
+            ("InvalidSignatureException", Duration::ZERO, true),
+            ("InvalidSignatureException", hours, false),
+            ("ExpiredTokenException", hours, true),
+            ("ThrottlingException", Duration::ZERO, false),
+        ] {
+            let error = refusal(code, age);
+            assert_eq!(are_credentials_refused(&error), refused, "{code} {age:?}");
+        }
+        let unsent = SdkError::<PutRecordBatchError, _>::timeout_error("late");
+        assert!(!are_credentials_refused(&unsent));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use aws_sdk_firehose::config::{ConfigBag, Credentials, Intercept, RuntimeCompone
 use aws_sdk_firehose::error::BoxError;
 
 use super::clock::{Clocks, REQUEST_ID};
-use super::failure::{call_error, without_secrets};
+use super::failure::without_secrets;
 use super::{Firehose, made_up_credentials};
 use crate::arn::DeliveryStreamArn;
 use crate::destination::{CallError, ServiceError};
@@ -128,10 +128,7 @@ impl Firehose {
             call = call.config_override(credentials).interceptor(Unsigned);
         }
         let call = call.send();
-        self.bounded(0, async {
-            call.await.map(drop).map_err(|error| call_error(&error))
-        })
-        .await
+        self.bounded(stream, 0, call).await.map(drop)
     }
 }
 

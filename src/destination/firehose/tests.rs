@@ -1,7 +1,9 @@
 //! Answers that no AWS service gives, and those that proxies, portals and half-dead gateways do.
 
+use aws_sdk_firehose::config::SharedCredentialsProvider;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::arn::Partitions;
@@ -40,6 +42,22 @@ async fn answered_in_turn(
     answers: Vec<Vec<u8>>,
 ) -> (Vec<Result<Vec<Outcome>, CallError>>, Vec<String>) {
     let calls = answers.len();
+    let (firehose, server) = firehose_at(answers).await;
+    let mut results = Vec::new();
+    for _ in 0..calls {
+        let records = vec![Bytes::from_static(b"record"); count];
+        results.push(firehose.put_batch(&stream(), records).await);
+    }
+    (results, server.await.unwrap())
+}
+
+fn stream() -> DeliveryStreamArn {
+    let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
+    DeliveryStreamArn::parse(arn, &Partitions::default()).unwrap()
+}
+
+/// An endpoint that gives these answers, each on a connection of its own, and ends with the requests that it got.
+async fn firehose_at(answers: Vec<Vec<u8>>) -> (Firehose, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
@@ -62,15 +80,7 @@ async fn answered_in_turn(
         stand_in: Some(url),
         ..FirehoseSettings::default()
     };
-    let firehose = Firehose::new(settings).await;
-    let arn = "arn:aws:firehose:us-east-1:123456789012:deliverystream/test";
-    let stream = DeliveryStreamArn::parse(arn, &Partitions::default()).unwrap();
-    let mut results = Vec::new();
-    for _ in 0..calls {
-        let records = vec![Bytes::from_static(b"record"); count];
-        results.push(firehose.put_batch(&stream, records).await);
-    }
-    (results, server.await.unwrap())
+    (Firehose::new(settings).await, server)
 }
 
 fn with_body(status: &str, body: &str) -> Vec<u8> {
@@ -82,6 +92,30 @@ fn delivered(id: &str) -> Outcome {
     Outcome::Delivered {
         record_id: id.into(),
     }
+}
+
+#[tokio::test]
+async fn whoever_keeps_the_credentials_learns_which_streams_they_serve() {
+    let good = with_body("200 OK", r#"{"RequestResponses":[{"RecordId":"1"}]}"#);
+    let busy = with_body(
+        "503 Busy",
+        r#"{"__type":"ServiceUnavailableException","message":"busy"}"#,
+    );
+    let refusal = with_body(
+        "400 Bad Request",
+        r#"{"__type":"ExpiredTokenException","message":"expired"}"#,
+    );
+    let (mut firehose, server) = firehose_at(vec![good, busy, refusal]).await;
+    let keeper = Keeper::new(SharedCredentialsProvider::new(made_up_credentials()));
+    keeper.credentials().await.unwrap();
+    Arc::get_mut(&mut firehose.inner).unwrap().keeper = Some(keeper);
+    for serve in [true, true, false] {
+        let records = vec![Bytes::from_static(b"record")];
+        let _ = firehose.put_batch(&stream(), records).await;
+        let keeper = firehose.inner.keeper.as_ref().unwrap();
+        assert_eq!(keeper.serve(&stream()), serve);
+    }
+    assert_eq!(server.await.unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Keeps credentials: one task asks for them, however many calls want some, and again ahead of their end, so that
 //! calls find them at hand, and so does a device on which nothing happens. While that fails, what is held is used to
-//! its end. What the service refuses is asked for anew.
+//! its end. What the service refuses is asked for anew, and used until there is other: it refuses each call itself, and
+//! what it refuses for one stream may be good for all others.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,6 +17,7 @@ use tokio::time::{Instant, timeout};
 
 use super::super::failure::no_credentials;
 use super::Unavailable;
+use crate::arn::DeliveryStreamArn;
 use crate::destination::ServiceError;
 use crate::utc::{Utc, whole_ms};
 
@@ -40,6 +43,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The least time between two attempts because of calls that were refused.
 const REFUSED_WAIT: Duration = Duration::from_secs(30);
+
+/// The same where only streams are refused that were before, and another one is not: it is hardly the credentials then.
+/// A region that the account has not enabled, say, refuses good ones for ever.
+const REFUSED_BESIDE_OTHERS_WAIT: Duration = Duration::from_secs(5 * 60);
+
+/// Most streams that are remembered to be served: more than have a queue at a time.
+const SERVED_MAX: usize = 256;
 
 /// The longest sleep: whether it is time is seen by the clock, which may be set meanwhile, or have stood still.
 const SLEEP_MAX: Duration = Duration::from_secs(5 * 60);
@@ -92,9 +102,20 @@ impl Keeper {
         held.credentials.as_ref().and_then(Credentials::expiry)
     }
 
-    /// The service refused those that a call had, which began at this time.
-    pub fn refused(&self, call_began: Instant) {
-        if self.kept.held().refuse(call_began) {
+    /// The service took those that a call for this stream had, which began at this time.
+    pub fn taken(&self, stream: &DeliveryStreamArn, call_began: Instant) {
+        self.kept.held().take(stream, call_began);
+    }
+
+    /// Whether the last call for this stream that said so took them.
+    #[cfg(test)]
+    pub fn serve(&self, stream: &DeliveryStreamArn) -> bool {
+        self.kept.held().served.contains(stream)
+    }
+
+    /// It refused them.
+    pub fn refused(&self, stream: &DeliveryStreamArn, call_began: Instant) {
+        if self.kept.held().refuse(stream, call_began) {
             self.kept.0.wanted.notify_one();
         }
     }
@@ -147,7 +168,7 @@ impl Kept {
         loop {
             // Marked before looking, so that an attempt that ends in between is not waited for in vain.
             attempts.mark_unchanged();
-            let asked = self.held().ask((self.0.clock)(), Instant::now());
+            let asked = self.held().ask((self.0.clock)());
             match asked {
                 Asked::Known(found) => return found,
                 Asked::Wait => self.0.wanted.notify_one(),
@@ -211,8 +232,10 @@ struct Held {
     until: Option<SystemTime>,
     /// When they are to be renewed.
     renewal: Option<SystemTime>,
-    /// Whether the service refused them.
-    refused: bool,
+    /// How long after they were found others are due because the service refused them; `None` where it did not.
+    refused: Option<Duration>,
+    /// Streams whose last call was not refused.
+    served: HashSet<DeliveryStreamArn>,
     /// Whether they are being asked for.
     under_way: bool,
     /// When they were found.
@@ -244,33 +267,53 @@ enum Asked {
 }
 
 impl Held {
-    fn ask(&self, clock: SystemTime, now: Instant) -> Asked {
-        let held = self.credentials.as_ref().map(|held| Ok(held.clone()));
-        match held {
-            Some(held) if self.is_usable(clock) => Asked::Known(held),
+    fn ask(&self, clock: SystemTime) -> Asked {
+        match &self.credentials {
+            Some(held) if !self.have_ended(clock) => Asked::Known(Ok(held.clone())),
             _ if self.under_way => Asked::UnderWay,
-            held => match &self.trouble {
+            _ => match &self.trouble {
                 Some(trouble) => Asked::Known(Err(trouble.error.clone())),
-                // Refused, and found not long ago: there are no others.
-                None if self.refused && !self.due_in(clock, now).is_zero() => {
-                    held.map_or(Asked::Wait, Asked::Known)
-                }
                 None => Asked::Wait,
             },
         }
     }
 
-    fn is_usable(&self, clock: SystemTime) -> bool {
-        !self.refused && self.until.is_none_or(|until| clock < until)
+    fn have_ended(&self, clock: SystemTime) -> bool {
+        self.until.is_some_and(|until| until <= clock)
     }
 
-    /// Whether they are to be asked for because of that.
-    fn refuse(&mut self, call_began: Instant) -> bool {
-        // A call that began before had others.
-        let concerned = self.found_at.is_some_and(|at| at <= call_began);
-        let is_news = concerned && !self.refused;
-        self.refused |= concerned;
-        is_news
+    /// Whether a call that began then had those that are held.
+    fn were_there(&self, call_began: Instant) -> bool {
+        self.found_at.is_some_and(|at| at <= call_began)
+    }
+
+    fn take(&mut self, stream: &DeliveryStreamArn, call_began: Instant) {
+        if !self.were_there(call_began) || self.served.contains(stream) {
+            return;
+        }
+        if self.served.len() >= SERVED_MAX {
+            // Apps name streams; those that are in use are soon here again.
+            self.served.clear();
+        }
+        self.served.insert(stream.clone());
+    }
+
+    /// Whether they are to be asked for sooner because of that.
+    fn refuse(&mut self, stream: &DeliveryStreamArn, call_began: Instant) -> bool {
+        if !self.were_there(call_began) {
+            return false;
+        }
+        let was_served = self.served.remove(stream);
+        let wait = if was_served || self.served.is_empty() {
+            REFUSED_WAIT
+        } else {
+            REFUSED_BESIDE_OTHERS_WAIT
+        };
+        let is_sooner = self.refused.is_none_or(|due| wait < due);
+        if is_sooner {
+            self.refused = Some(wait);
+        }
+        is_sooner
     }
 
     /// How long it is to the next attempt.
@@ -278,12 +321,13 @@ impl Held {
         if let Some(trouble) = &self.trouble {
             return trouble.retry.saturating_duration_since(now);
         }
-        if self.refused {
-            let last = self.found_at.unwrap_or(now);
-            return (last + REFUSED_WAIT).saturating_duration_since(now);
-        }
         let renewal = self.renewal.unwrap_or(clock);
-        renewal.duration_since(clock).unwrap_or_default()
+        let renewal = renewal.duration_since(clock).unwrap_or_default();
+        let refused = self.refused.map(|wait| {
+            let last = self.found_at.unwrap_or(now);
+            (last + wait).saturating_duration_since(now)
+        });
+        refused.map_or(renewal, |refused| refused.min(renewal))
     }
 
     fn found(&mut self, credentials: Credentials, clock: SystemTime, now: Instant, jitter: f64) {
@@ -303,7 +347,7 @@ impl Held {
             tracing::info!(failed_attempts, failing_s, "{words}");
         }
         self.credentials = Some(credentials);
-        self.refused = false;
+        self.refused = None;
         self.under_way = false;
         self.found_at = Some(now);
     }
@@ -322,10 +366,12 @@ impl Held {
                 retry_in_ms = whole_ms(wait),
                 ends = self.until.map(|until| Utc::from(until).to_string()),
                 "{}",
-                if self.is_usable(clock) {
-                    "the AWS credentials cannot be renewed; those at hand are used until they end"
+                if self.have_ended(clock) {
+                    "the AWS credentials have ended and cannot be renewed; records are kept until they can"
+                } else if self.refused.is_some() {
+                    "the AWS credentials are refused and cannot be renewed; records for which they are refused are kept"
                 } else {
-                    "the AWS credentials have ended or are refused, and cannot be renewed; records are kept until they can"
+                    "the AWS credentials cannot be renewed; those at hand are used until they end"
                 },
             );
         }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::arn::Partitions;
 use crate::logged;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -99,6 +100,22 @@ fn kept(lifetime: Duration) -> (Provider, Keeper) {
     let provider = Provider::new(&Wall::new(), lifetime);
     let keeper = provider.keeper();
     (provider, keeper)
+}
+
+/// The stream of this name.
+fn stream(name: &str) -> DeliveryStreamArn {
+    let arn = format!("arn:aws:firehose:eu-west-1:123456789012:deliverystream/{name}");
+    DeliveryStreamArn::parse(&arn, &Partitions::default()).unwrap()
+}
+
+/// A call for the stream of this name that begins and is refused now.
+fn refused(keeper: &Keeper, name: &str) {
+    keeper.refused(&stream(name), Instant::now());
+}
+
+/// One that is answered.
+fn taken(keeper: &Keeper, name: &str) {
+    keeper.taken(&stream(name), Instant::now());
 }
 
 async fn held(keeper: &Keeper) -> Result<String, String> {
@@ -252,18 +269,32 @@ fn where_there_are_none_at_first_whoever_wants_some_tells_it_and_the_end_is_told
 }
 
 #[test]
-fn what_fails_after_their_end_is_told_as_that() {
+fn what_fails_for_those_that_are_refused_is_told_as_that() {
     let lines = logged(async {
         let (provider, keeper) = kept(HOUR);
         assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
         pass(10 * MINUTE).await;
         provider.set_fails(true);
-        keeper.refused(Instant::now());
+        refused(&keeper, "only");
         pass(10 * MINUTE).await;
     });
     assert_eq!(lines.len(), 1, "{lines:?}");
     let said = lines[0]["message"].as_str().unwrap();
-    assert!(said.contains("have ended or are refused"), "{said}");
+    assert!(said.contains("are refused and cannot be renewed"), "{said}");
+}
+
+#[test]
+fn what_fails_after_their_end_is_told_as_that() {
+    let lines = logged(async {
+        let (provider, keeper) = kept(HOUR);
+        assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
+        provider.set_fails(true);
+        provider.wall.set_s.fetch_add(2 * 3600, Ordering::SeqCst);
+        assert!(held(&keeper).await.is_err());
+    });
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    let said = lines[0]["message"].as_str().unwrap();
+    assert!(said.contains("have ended and cannot be renewed"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,23 +316,25 @@ async fn what_the_service_refuses_is_asked_for_anew() {
     let before = Instant::now();
     assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
     // A call that began before these were found had others.
-    keeper.refused(before);
+    keeper.refused(&stream("only"), before);
+    pass(MINUTE).await;
     assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
 
     pass(10 * MINUTE).await;
-    keeper.refused(Instant::now());
-    keeper.refused(Instant::now());
+    refused(&keeper, "only");
+    refused(&keeper, "only");
+    pass(Duration::from_secs(1)).await;
     assert_eq!(held(&keeper).await.as_deref(), Ok("2"));
     assert_eq!(provider.asked(), 2);
 
     // These are refused too: there are no others for a while, and nobody is kept waiting for them.
     for _ in 0..100 {
         sleep(Duration::from_millis(10)).await;
-        keeper.refused(Instant::now());
+        refused(&keeper, "only");
         assert_eq!(held(&keeper).await.as_deref(), Ok("2"));
     }
     for _ in 0..600 {
-        keeper.refused(Instant::now());
+        refused(&keeper, "only");
         pass(Duration::from_secs(1)).await;
     }
     let attempts = provider.asked();
@@ -309,29 +342,93 @@ async fn what_the_service_refuses_is_asked_for_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refused_and_not_to_be_had_anew_is_an_error() {
-    let (provider, keeper) = kept(HOUR);
+async fn those_that_are_refused_serve_others_while_an_attempt_is_under_way_or_fails() {
+    let provider = Provider {
+        takes: Duration::from_secs(15),
+        ..Provider::new(&Wall::new(), HOUR)
+    };
+    let keeper = provider.keeper();
     assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
     pass(10 * MINUTE).await;
     provider.set_fails(true);
-    keeper.refused(Instant::now());
+    refused(&keeper, "elsewhere");
+    for _ in 0..20 * 60 {
+        let asked = Instant::now();
+        assert_eq!(held(&keeper).await.as_deref(), Ok("1"));
+        assert_eq!(asked.elapsed(), Duration::ZERO, "nobody waits");
+        refused(&keeper, "elsewhere");
+        pass(Duration::from_secs(1)).await;
+    }
+    let attempts = provider.asked();
+    assert!((15..=40).contains(&attempts), "{attempts}");
+
+    // To their end, and no longer.
+    pass(35 * MINUTE).await;
     assert!(held(&keeper).await.is_err());
-    pass(10 * MINUTE).await;
-    assert!(
-        (10..=30).contains(&provider.asked()),
-        "{}",
-        provider.asked()
-    );
     provider.set_fails(false);
     pass(2 * MINUTE).await;
     assert!(held(&keeper).await.is_ok());
+}
 
-    // While renewal fails already, a refusal ends their use.
-    provider.set_fails(true);
-    pass(55 * MINUTE).await;
-    assert!(held(&keeper).await.is_ok());
-    keeper.refused(Instant::now());
-    assert!(held(&keeper).await.is_err());
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_always_refused_while_another_is_not_has_them_renewed_seldom() {
+    let (provider, keeper) = kept(12 * HOUR);
+    held(&keeper).await.unwrap();
+    taken(&keeper, "well");
+    // The other one rests for as long as it likes.
+    for _ in 0..60 * 60 {
+        refused(&keeper, "elsewhere");
+        pass(Duration::from_secs(1)).await;
+    }
+    let attempts = provider.asked();
+    assert!((10..=13).contains(&attempts), "every 5 min: {attempts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_are_withdrawn_are_renewed_at_once_whichever_stream_was_refused_before() {
+    let (provider, keeper) = kept(12 * HOUR);
+    held(&keeper).await.unwrap();
+    taken(&keeper, "first");
+    taken(&keeper, "second");
+    pass(2 * MINUTE).await;
+    refused(&keeper, "elsewhere");
+    pass(MINUTE).await;
+    assert_eq!(provider.asked(), 1);
+    // It was not refused before.
+    refused(&keeper, "second");
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(held(&keeper).await.as_deref(), Ok("2"));
+    // The new ones are refused where they were: those are the ones to look for, for as long as nobody is served.
+    refused(&keeper, "first");
+    pass(MINUTE).await;
+    refused(&keeper, "second");
+    pass(MINUTE).await;
+    assert_eq!(provider.asked(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_call_with_others_was_told_says_nothing_of_these() {
+    let (provider, keeper) = kept(12 * HOUR);
+    let before = Instant::now();
+    held(&keeper).await.unwrap();
+    keeper.taken(&stream("first"), before);
+    pass(MINUTE).await;
+    // Nobody is known to be served.
+    refused(&keeper, "elsewhere");
+    pass(Duration::from_secs(1)).await;
+    assert_eq!(provider.asked(), 2);
+}
+
+#[test]
+fn streams_that_are_served_are_remembered_up_to_a_number() {
+    let mut held = Held {
+        found_at: Some(Instant::now()),
+        ..Held::default()
+    };
+    for number in 0..10 * SERVED_MAX {
+        held.take(&stream(&number.to_string()), Instant::now());
+        assert!(held.served.len() <= SERVED_MAX);
+    }
 }
 
 #[tokio::test(start_paused = true)]
