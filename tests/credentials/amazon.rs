@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::IntoResponse;
+use kinesis_edge::utc::{Utc, http_date, signature_date};
 use tokio::net::TcpListener;
 
 /// What is known and what came.
@@ -14,6 +15,8 @@ use tokio::net::TcpListener;
 struct State {
     /// Access keys that are taken.
     keys: Vec<&'static str>,
+    /// How far its clock is ahead, in seconds.
+    clock_ahead_s: i64,
     /// Streams for which none is.
     refused_streams: Vec<&'static str>,
     /// Of each access key, how many calls it signed, refused ones too.
@@ -48,7 +51,11 @@ impl Amazon {
         let serving = amazon.clone();
         let router = Router::new().fallback(move |headers: HeaderMap, body: String| {
             let serving = serving.clone();
-            async move { serving.answer(&headers, &body) }
+            async move {
+                let (status, body) = serving.answer(&headers, &body);
+                let date = http_date(serving.now());
+                (status, [("date", date)], body)
+            }
         });
         tokio::spawn(async move { axum::serve(listener, router).await });
         amazon
@@ -61,6 +68,12 @@ impl Amazon {
     /// Takes these access keys from now on, and no others.
     pub fn take(&self, keys: &[&'static str]) {
         self.state().keys = keys.to_vec();
+    }
+
+    /// Puts its clock ahead by so many seconds, or behind: calls that are dated otherwise are refused, answers are dated
+    /// by it, and the credentials of a role end by it.
+    pub fn set_clock_ahead(&self, seconds: i64) {
+        self.state().clock_ahead_s = seconds;
     }
 
     /// Refuses whatever key a call for this stream has, as a region does that the account has not enabled.
@@ -88,7 +101,19 @@ impl Amazon {
         self.state().assumed.clone()
     }
 
-    fn answer(&self, headers: &HeaderMap, body: &str) -> impl IntoResponse + use<> {
+    /// What its clock shows.
+    fn now(&self) -> SystemTime {
+        let ahead_s = self.state().clock_ahead_s;
+        let by = Duration::from_secs(ahead_s.unsigned_abs());
+        if ahead_s < 0 {
+            SystemTime::now() - by
+        } else {
+            SystemTime::now() + by
+        }
+    }
+
+    fn answer(&self, headers: &HeaderMap, body: &str) -> (StatusCode, String) {
+        let now = self.now();
         let mut state = self.state();
         let signature = headers.get("authorization").map(|it| it.to_str().unwrap());
         let key = signature
@@ -97,8 +122,14 @@ impl Amazon {
             .map_or("", |(key, _)| key);
         *state.calls.entry(key.to_owned()).or_default() += 1;
         let is_taken = state.keys.contains(&key);
+        let is_misdated = state.clock_ahead_s != 0 && !is_dated(headers, now);
         if body.contains("Action=AssumeRole") {
-            return role(&mut state, is_taken, body);
+            let end = Utc::from(now + Duration::from_secs(3600));
+            return role(&mut state, is_taken, is_misdated, end, body);
+        }
+        if is_misdated {
+            let refusal = r#"{"__type":"InvalidSignatureException","message":"Signature expired"}"#;
+            return (StatusCode::FORBIDDEN, refusal.to_owned());
         }
         let mut refused = state.refused_streams.iter();
         if refused.any(|name| body.contains(&format!(r#""DeliveryStreamName":"{name}""#))) {
@@ -120,14 +151,33 @@ impl Amazon {
     }
 }
 
+/// Whether a call is dated within the five minutes that AWS allows.
+fn is_dated(headers: &HeaderMap, now: SystemTime) -> bool {
+    let minutes = Duration::from_secs(300);
+    let date = headers.get("x-amz-date").map(|date| date.to_str().unwrap());
+    date.is_some_and(|date| {
+        *signature_date(now - minutes) < *date && *date < *signature_date(now + minutes)
+    })
+}
+
 /// What the Security Token Service answers.
-fn role(state: &mut State, is_taken: bool, form: &str) -> (StatusCode, String) {
+fn role(
+    state: &mut State,
+    is_taken: bool,
+    is_misdated: bool,
+    end: Utc,
+    form: &str,
+) -> (StatusCode, String) {
     state.assumed.push(form.to_owned());
     let error = |code: &str, message: &str| {
         format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
         )
     };
+    if is_misdated {
+        let refusal = error("SignatureDoesNotMatch", "Signature expired");
+        return (StatusCode::FORBIDDEN, refusal);
+    }
     if let Some(message) = state.role_refusal {
         return (StatusCode::FORBIDDEN, error("AccessDenied", message));
     }
@@ -140,7 +190,7 @@ fn role(state: &mut State, is_taken: bool, form: &str) -> (StatusCode, String) {
     let granted = format!(
         "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>{ROLES_KEY}</AccessKeyId>\
          <SecretAccessKey>hidden-secret</SecretAccessKey><SessionToken>hidden-token</SessionToken>\
-         <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials><AssumedRoleUser><Arn>arn:aws:sts::210987654321:assumed-role/writer/press-7</Arn>\
+         <Expiration>{end}</Expiration></Credentials><AssumedRoleUser><Arn>arn:aws:sts::210987654321:assumed-role/writer/press-7</Arn>\
          <AssumedRoleId>AROA:press-7</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>"
     );
     (StatusCode::OK, granted)

@@ -255,7 +255,7 @@ async fn a_stream_that_is_refused_takes_the_credentials_from_no_other() {
 }
 
 /// A proxy that lets through what it is asked for, or refuses it; and the first lines that it was sent.
-async fn proxy(refusal: Option<&'static str>) -> (String, std::sync::mpsc::Receiver<String>) {
+pub async fn proxy(refusal: Option<&'static str>) -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!(
         "http://user:hidden-password@{}",

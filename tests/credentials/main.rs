@@ -7,6 +7,7 @@
 mod common;
 
 mod amazon;
+mod asking;
 mod found;
 mod iot;
 mod places;

@@ -19,6 +19,9 @@ use crate::{connector_at, warnings};
 const FIRST: &str = "AKIAFIRSTFIRSTFIRSTF";
 const SECOND: &str = "AKIASECONDSECONDSECO";
 
+/// How long credentials hold that are to end soon.
+const SECONDS: Duration = Duration::from_secs(3);
+
 /// The files of a profile, as a rotation leaves them: replaced at once.
 fn write_profile(path: &std::path::Path, key: &str) {
     let text = format!("[default]\naws_access_key_id = {key}\naws_secret_access_key = made-up\n");
@@ -57,7 +60,7 @@ async fn a_profile_that_is_replaced_is_used_without_a_restart() {
 }
 
 /// Greengrass's token exchange, with what its clients have to show.
-struct TokenExchange {
+pub struct TokenExchange {
     port: u16,
     /// Where it runs: its connections end with it.
     runtime: Option<Runtime>,
@@ -65,8 +68,8 @@ struct TokenExchange {
 }
 
 impl TokenExchange {
-    /// On this port; 0 picks one. Gives credentials under this key that hold for three seconds.
-    async fn start(port: u16, key: &'static str) -> Self {
+    /// On this port; 0 picks one. Gives credentials under this key that hold for so long.
+    pub async fn start(port: u16, key: &'static str, lifetime: Duration) -> Self {
         let listener = loop {
             // A program that another test starts may hold what was open here, until it is itself.
             match TcpListener::bind(("127.0.0.1", port)).await {
@@ -81,7 +84,7 @@ impl TokenExchange {
             let token = headers.get("authorization").map(|token| token.as_bytes());
             let known = token == Some(b"hidden-authorization");
             counted.fetch_add(usize::from(!known), Ordering::SeqCst);
-            let end = Utc::from(SystemTime::now() + Duration::from_secs(3));
+            let end = Utc::from(SystemTime::now() + lifetime);
             let answer = match known {
                 true => (
                     StatusCode::OK,
@@ -107,7 +110,12 @@ impl TokenExchange {
         }
     }
 
-    fn url(&self) -> String {
+    /// Requests without it.
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::SeqCst)
+    }
+
+    pub fn url(&self) -> String {
         format!(
             "http://127.0.0.1:{}/2016-11-01/credentialprovider/",
             self.port
@@ -126,7 +134,7 @@ impl Drop for TokenExchange {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn greengrass_may_come_and_go() {
     let (broker, amazon) = (Mosquitto::start(), Amazon::start(&[FIRST, SECOND]).await);
-    let exchange = TokenExchange::start(0, FIRST).await;
+    let exchange = TokenExchange::start(0, FIRST, SECONDS).await;
     let url = exchange.url();
     let variables = [
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*url),
@@ -138,7 +146,7 @@ async fn greengrass_may_come_and_go() {
     app.request("first", "a record").await;
     assert!(app.status_of("first").await.is_success());
     assert!(amazon.calls_of(FIRST) > 0);
-    assert_eq!(exchange.refused.load(Ordering::SeqCst), 0);
+    assert_eq!(exchange.refused(), 0);
 
     let port = exchange.port;
     drop(exchange);
@@ -152,7 +160,7 @@ async fn greengrass_may_come_and_go() {
         "{said}"
     );
     app.request("second", "a record").await;
-    let _again = TokenExchange::start(port, SECOND).await;
+    let _again = TokenExchange::start(port, SECOND, SECONDS).await;
     assert!(app.status_of("second").await.is_success());
     eventually("the new ones are used", || {
         connector.stderr().contains("renewed again")
@@ -166,7 +174,7 @@ async fn greengrass_may_come_and_go() {
 }
 
 /// The instance's metadata, and what it was asked for.
-async fn instance(key: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+pub async fn instance(key: &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(Mutex::new(Vec::new()));

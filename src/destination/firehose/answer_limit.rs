@@ -58,13 +58,18 @@ impl Intercept for LimitAnswers {
         let limit = config.load::<AnswerLimit>();
         let limit = limit.filter(|_| response.status().is_success());
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        *response.body_mut() = SdkBody::from_body_1_x(Limited {
-            body,
-            max_bytes: limit.map_or(ANSWER_MAX_BYTES, |limit| limit.bytes()),
-            read_bytes: 0,
-        });
+        *response.body_mut() = limited(body, limit.map_or(ANSWER_MAX_BYTES, |limit| limit.bytes()));
         Ok(())
     }
+}
+
+/// The same body, of which no more than this is read.
+pub(super) fn limited(body: SdkBody, max_bytes: usize) -> SdkBody {
+    SdkBody::from_body_1_x(Limited {
+        body,
+        max_bytes,
+        read_bytes: 0,
+    })
 }
 
 /// A body that is an error from where it is too long. What is left of it is not read: the connection goes.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::config::interceptors::{
     BeforeDeserializationInterceptorContextMut, BeforeTransmitInterceptorContextRef,
 };
@@ -139,8 +140,7 @@ impl Intercept for WatchClock {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
-        let date = response.headers().get("date");
-        let Some(theirs) = date.and_then(|date| read_date(date, Format::HttpDate)) else {
+        let Some(theirs) = date_of(response) else {
             return Ok(());
         };
         let clocks = Clocks {
@@ -155,6 +155,12 @@ impl Intercept for WatchClock {
         response.add_extension(clocks);
         Ok(())
     }
+}
+
+/// What the clock of whoever gave this answer showed, to the second.
+pub(super) fn date_of(answer: &HttpResponse) -> Option<SystemTime> {
+    let date = answer.headers().get("date");
+    date.and_then(|date| read_date(date, Format::HttpDate))
 }
 
 fn read_date(date: &str, format: Format) -> Option<SystemTime> {

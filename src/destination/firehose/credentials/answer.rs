@@ -1,20 +1,17 @@
 //! What AWS IoT's credentials provider answers: credentials, or why there are none. Pure.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_firehose::config::Credentials;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::date_time::Format;
 use serde::Deserialize;
 
-use super::Unavailable;
 use super::https::Answer;
+use super::{Unavailable, by_our_clock};
 use crate::arn::quoted;
 use crate::parameters::IotParameters;
-
-/// By how much the clocks may differ before the provider's is believed. Its date counts whole seconds.
-const SKEW_MAX: Duration = Duration::from_secs(60);
 
 /// How much of a refusal is shown.
 const SHOWN_CHARS: usize = 200;
@@ -77,21 +74,6 @@ pub(super) fn credentials(
     })
 }
 
-/// An end that the provider told, by our clock where that is another one than its own: what counts is the time that
-/// is left.
-fn by_our_clock(end: SystemTime, theirs: Option<SystemTime>, ours: SystemTime) -> SystemTime {
-    let Some(theirs) = theirs else { return end };
-    let skew = match ours.duration_since(theirs) {
-        Ok(ahead) => ahead,
-        Err(behind) => behind.duration(),
-    };
-    if skew <= SKEW_MAX {
-        return end;
-    }
-    let left = end.duration_since(theirs).unwrap_or_default();
-    ours.checked_add(left).unwrap_or(end)
-}
-
 /// Source of what AWS IoT says: the developer notes of awslabs' session helper for its credentials provider, which
 /// tried each combination.
 fn refusal(iot: &IotParameters, answer: &Answer) -> Unavailable {
@@ -135,8 +117,9 @@ fn unavailable(iot: &IotParameters, code: &str, words: impl fmt::Display) -> Una
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
+    use super::super::SKEW_MAX;
     use super::*;
 
     /// 2026-11-22T00:00:00Z.

@@ -1,8 +1,9 @@
 //! Where every SDK looks for credentials: the environment, a profile, a web identity token, the container or
 //! Greengrass, the instance; in that order, which is the AWS SDK's.
 //!
-//! The SDK's own chain reads the files of profiles once in its life, and asks for an instance on every machine. So
-//! its links are made anew each time here, and the last one only where there can be an instance.
+//! The SDK's own chain reads the files of profiles once in its life, asks for an instance on every machine, and through
+//! a proxy if there is one. So its links are made anew each time here, the last one only where there can be an instance,
+//! and the last two with a client that uses no proxy.
 
 use std::time::Duration;
 
@@ -20,34 +21,61 @@ use aws_credential_types::provider::future::ProvideCredentials as Provided;
 use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
 
 use super::super::failure::in_one_line;
-use super::{Unavailable, instance};
+use super::client::CredentialsClient;
+use super::{Unavailable, instance, sts_error, that_end_by_our_clock};
 
 /// How long a connection of one of the links may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a service is asked in one search: once more where the clock is wrong, as a call is dated by the answer to the
+/// one before, and the links do not outlive a search.
+const ATTEMPTS: u32 = 2;
 
 /// The chain.
 #[derive(Debug)]
 pub(super) struct Chain {
     /// Whose region and endpoints the links have.
     sdk: SdkConfig,
+    /// Calls the Security Token Service.
+    services: CredentialsClient,
+    /// Asks the container, Greengrass and the instance.
+    beside: CredentialsClient,
 }
 
 impl Chain {
     /// Whose links call services as clients of this configuration do.
     pub fn new(sdk: &SdkConfig) -> Self {
-        Chain { sdk: sdk.clone() }
+        Chain {
+            sdk: sdk.clone(),
+            services: CredentialsClient::through_proxies(),
+            beside: CredentialsClient::direct(),
+        }
     }
 
-    /// What the links have in common. It reads the files of profiles once, so it is made for each search.
-    fn configuration(&self) -> ProviderConfig {
+    /// What the links that ask with this client have in common. It reads the files of profiles once, so it is made for
+    /// each search.
+    fn configuration(&self, client: &CredentialsClient) -> ProviderConfig {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT);
         ProviderConfig::without_region()
             .with_region(self.sdk.region().cloned())
             .with_use_fips(self.sdk.use_fips())
             .with_use_dual_stack(self.sdk.use_dual_stack())
             .with_behavior_version(Some(BehaviorVersion::latest()))
-            .with_retry_config(RetryConfig::disabled())
+            .with_retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .with_timeout_config(timeouts.build())
+            .with_http_client(client.clone())
+    }
+
+    fn container(&self) -> EcsCredentialsProvider {
+        let configuration = self.configuration(&self.beside);
+        let builder = EcsCredentialsProvider::builder();
+        builder.configure(&configuration).build()
+    }
+
+    fn instance(&self) -> ImdsCredentialsProvider {
+        let configuration = self.configuration(&self.beside);
+        let builder = ImdsCredentialsProvider::builder();
+        builder.configure(&configuration).build()
     }
 
     async fn find(&self) -> Result<Credentials, CredentialsError> {
@@ -55,24 +83,28 @@ impl Chain {
         if let Some(found) = asked(&environment, "the environment").await? {
             return Ok(found);
         }
-        let common = self.configuration();
-        let profile = ProfileFileCredentialsProvider::builder().configure(&common);
+        // That of a search before says nothing of this one.
+        self.services.take_date();
+        let common = self.configuration(&self.services);
+        let profile = ProfileFileCredentialsProvider::builder()
+            .configure(&common)
+            // What `credential_source` may name.
+            .with_custom_provider("EcsContainer", self.container())
+            .with_custom_provider("Ec2InstanceMetadata", self.instance());
         if let Some(found) = asked(&profile.build(), "the profile").await? {
-            return Ok(found);
+            return Ok(that_end_by_our_clock(found, self.services.take_date()));
         }
         let token = WebIdentityTokenCredentialsProvider::builder().configure(&common);
         if let Some(found) = asked(&token.build(), "the web identity token").await? {
+            return Ok(that_end_by_our_clock(found, self.services.take_date()));
+        }
+        if let Some(found) = asked(&self.container(), CONTAINER).await? {
             return Ok(found);
         }
-        let container = EcsCredentialsProvider::builder().configure(&common);
-        if let Some(found) = asked(&container.build(), CONTAINER).await? {
+        if instance::can_answer()
+            && let Some(found) = asked(&self.instance(), "the instance").await?
+        {
             return Ok(found);
-        }
-        if instance::can_answer() {
-            let instance = ImdsCredentialsProvider::builder().configure(&common);
-            if let Some(found) = asked(&instance.build(), "the instance").await? {
-                return Ok(found);
-            }
         }
         Err(CredentialsError::not_loaded_no_source())
     }
@@ -103,7 +135,10 @@ async fn asked(
 }
 
 fn in_words(link: &str, error: &CredentialsError) -> Unavailable {
-    let words = in_one_line(error);
+    let words = match sts_error(error) {
+        Some(error) => error.to_string(),
+        None => in_one_line(error),
+    };
     // The SDK gives no kinds of errors, so its words have to tell: `…: StatusCode(403)`.
     let status = words
         .rsplit_once("HTTP credential provider: StatusCode(")

@@ -19,11 +19,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::ANSWER_MAX_BYTES;
 use crate::dial;
 use crate::tls::{TlsError, TlsFiles, client_config, rustls_error};
-
-/// The longest answer that is read. Credentials are 2 kB.
-const BODY_MAX_BYTES: usize = 64 * 1024;
 
 /// The longest head of an answer that is read, the proxy's too, and the most headers in it.
 const HEAD_MAX_BYTES: usize = 8 * 1024;
@@ -77,7 +75,7 @@ pub(super) enum GetError {
     #[error("what answers does not speak HTTP")]
     NotHttp,
     /// More than is read.
-    #[error("the answer is longer than {BODY_MAX_BYTES} bytes")]
+    #[error("the answer is longer than {ANSWER_MAX_BYTES} bytes")]
     TooLong,
     /// Nothing for so long.
     #[error("no answer within {} s", .0.as_secs())]
@@ -199,7 +197,7 @@ async fn exchange(
         if let Some(answer) = read(&bytes, false)? {
             return Ok(answer);
         }
-        if bytes.len() >= HEAD_MAX_BYTES + BODY_MAX_BYTES {
+        if bytes.len() >= HEAD_MAX_BYTES + ANSWER_MAX_BYTES {
             return Err(GetError::TooLong);
         }
         match tls.read_buf(&mut bytes).await {
@@ -244,7 +242,7 @@ fn read(bytes: &[u8], at_end: bool) -> Result<Option<Answer>, GetError> {
     let expected = value("content-length").map(|length| length.trim().parse::<usize>());
     let body = match expected {
         _ if is_chunked => unchunked(rest)?,
-        Some(Ok(length)) if length > BODY_MAX_BYTES => return Err(GetError::TooLong),
+        Some(Ok(length)) if length > ANSWER_MAX_BYTES => return Err(GetError::TooLong),
         Some(Ok(length)) => rest.get(..length).map(<[u8]>::to_vec),
         Some(Err(_)) => return Err(GetError::NotHttp),
         // It goes on to the end of the connection.
@@ -273,7 +271,7 @@ fn unchunked(mut rest: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
         // More than is read can never come.
         let size = usize::try_from(size)
             .unwrap_or(usize::MAX)
-            .min(2 * BODY_MAX_BYTES);
+            .min(2 * ANSWER_MAX_BYTES);
         let Some(data) = rest.get(begin..begin + size) else {
             return Ok(None);
         };

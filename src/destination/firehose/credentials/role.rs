@@ -6,19 +6,19 @@ use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::future::ProvideCredentials as Provided;
-use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::config::{ProvideCredentials, SharedCredentialsProvider};
-use aws_sdk_firehose::error::SdkError;
-use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 
-use super::super::failure::{call_error, causes, in_one_line, no_credentials};
-use super::Unavailable;
+use super::super::failure::{causes, in_one_line, no_credentials};
+use super::client::CredentialsClient;
+use super::{Unavailable, sts_error, that_end_by_our_clock};
 use crate::parameters::RoleParameters;
 
 /// Assumes a role each time it is asked.
 #[derive(Debug)]
 pub(super) struct AssumedRole {
     arn: String,
+    /// Has the date of the answer.
+    client: CredentialsClient,
     /// Calls the Security Token Service.
     provider: AssumeRoleProvider,
 }
@@ -30,14 +30,17 @@ impl AssumedRole {
         base: SharedCredentialsProvider,
         sdk: &SdkConfig,
     ) -> Self {
+        let client = CredentialsClient::through_proxies();
+        let sdk = sdk.to_builder().http_client(client.clone()).build();
         let mut builder = AssumeRoleProvider::builder(&role.arn)
             .session_name(&role.session_name)
-            .configure(sdk);
+            .configure(&sdk);
         if let Some(id) = &role.external_id {
             builder = builder.external_id(id);
         }
         AssumedRole {
             arn: role.arn.clone(),
+            client,
             provider: builder.build_from_provider(base).await,
         }
     }
@@ -50,7 +53,13 @@ impl ProvideCredentials for AssumedRole {
     {
         Provided::new(async {
             let found = self.provider.provide_credentials().await;
-            found.map_err(|error| CredentialsError::provider_error(in_words(&self.arn, &error)))
+            let date = self.client.take_date();
+            match found {
+                Ok(found) => Ok(that_end_by_our_clock(found, date)),
+                Err(error) => Err(CredentialsError::provider_error(in_words(
+                    &self.arn, &error,
+                ))),
+            }
         })
     }
 }
@@ -61,10 +70,7 @@ fn in_words(arn: &str, error: &CredentialsError) -> Unavailable {
     if let Some(base) = base {
         return Unavailable(no_credentials(base));
     }
-    let refused = causes(error)
-        .find_map(<dyn Error>::downcast_ref::<SdkError<AssumeRoleError, HttpResponse>>)
-        .map(|error| call_error(error).error);
-    let (code, words) = match refused {
+    let (code, words) = match sts_error(error) {
         Some(refused) if refused.code.starts_with("AccessDenied") => {
             ("AssumeRoleRefused", refused.to_string())
         }
