@@ -9,6 +9,7 @@
 //! directories, `share` the group of connectors, `identity` who the device is towards AWS, `aggregation`
 //! what a Firehose record holds, `fault` says what is wrong.
 
+use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -317,7 +318,12 @@ fn from_sources<T>(
 
 /// Whether a variable says anything that is no parameter, but a library's own.
 pub fn is_set(variable: &str) -> bool {
-    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
+    value_of(variable).is_some()
+}
+
+/// What such a variable says, if anything.
+pub fn value_of(variable: &str) -> Option<OsString> {
+    std::env::var_os(variable).filter(|value| !value.is_empty())
 }
 
 /// Reads every parameter from wherever `lookup` finds it. Files that parameters name are tried.

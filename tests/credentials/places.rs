@@ -59,6 +59,73 @@ async fn a_profile_that_is_replaced_is_used_without_a_restart() {
     assert!(amazon.calls_of(SECOND) > 0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_with_a_profile_that_is_named_is_told() {
+    let broker = Mosquitto::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |text: &str| {
+        let path = folder.path().join(text.len().to_string());
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let keys = format!("[default]\naws_access_key_id = {FIRST}\naws_secret_access_key = x\n");
+    let keys = file(&keys);
+    let process = file("[default]\ncredential_process = /bin/true\n");
+    let sso = file(
+        "[default]\nsso_start_url = https://sso.example\nsso_region = eu-west-1\n\
+         sso_account_id = 123456789012\nsso_role_name = edge\n",
+    );
+    // Nobody can read a directory as a file, not even root.
+    let unreadable = folder.path().display().to_string();
+    let in_file = "AWS_SHARED_CREDENTIALS_FILE";
+    for (variables, words) in [
+        (
+            &[(in_file, &*keys), ("AWS_PROFILE", "press-7")][..],
+            "AWS_PROFILE names the profile \"press-7\"",
+        ),
+        (
+            &[("AWS_PROFILE", "press-7")],
+            "AWS_PROFILE names the profile",
+        ),
+        (&[(in_file, &*unreadable)], "cannot be read"),
+        (
+            &[("AWS_CONFIG_FILE", &*process)],
+            "it has credential_process, which kinesis-edge does not know",
+        ),
+        (&[("AWS_CONFIG_FILE", &*sso)], "it has sso_session or sso"),
+    ] {
+        let connector = connector_at(&broker, "http://127.0.0.1:9", variables);
+        eventually(words, || {
+            let mut said = warnings(&connector).into_iter();
+            said.any(|line| line.contains("error.code=CredentialsFailed") && line.contains(words))
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_variable_that_is_set_to_nothing_is_not_set() {
+    let (broker, amazon) = (Mosquitto::start(), Amazon::start(&[FIRST]).await);
+    let (url, _) = instance(FIRST).await;
+    let _connector = connector_at(
+        &broker,
+        &amazon.url,
+        &[
+            ("AWS_PROFILE", ""),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", ""),
+            ("AWS_ROLE_ARN", "arn:aws:iam::210987654321:role/writer"),
+            ("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", ""),
+            ("AWS_CONTAINER_CREDENTIALS_FULL_URI", ""),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &url),
+            ("AWS_EC2_METADATA_DISABLED", "false"),
+        ],
+    );
+    let app = App::connect(broker.port).await;
+    app.until_answered().await;
+    app.request("first", "a record").await;
+    assert!(app.status_of("first").await.is_success());
+}
+
 /// Greengrass's token exchange, with what its clients have to show.
 pub struct TokenExchange {
     port: u16,

@@ -22,7 +22,8 @@ use aws_sdk_firehose::config::{Credentials, ProvideCredentials};
 
 use super::super::failure::in_one_line;
 use super::client::CredentialsClient;
-use super::{Unavailable, instance, sts_error, that_end_by_our_clock};
+use super::{Unavailable, instance, profile, sts_error, that_end_by_our_clock};
+use crate::parameters::is_set;
 
 /// How long a connection of one of the links may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -86,19 +87,27 @@ impl Chain {
         // That of a search before says nothing of this one.
         self.services.take_date();
         let common = self.configuration(&self.services);
-        let profile = ProfileFileCredentialsProvider::builder()
+        let of_profile = ProfileFileCredentialsProvider::builder()
             .configure(&common)
             // What `credential_source` may name.
             .with_custom_provider("EcsContainer", self.container())
             .with_custom_provider("Ec2InstanceMetadata", self.instance());
-        if let Some(found) = asked(&profile.build(), "the profile").await? {
+        if let Some(found) = asked(&of_profile.build(), PROFILE).await? {
             return Ok(that_end_by_our_clock(found, self.services.take_date()));
         }
-        let token = WebIdentityTokenCredentialsProvider::builder().configure(&common);
-        if let Some(found) = asked(&token.build(), "the web identity token").await? {
-            return Ok(that_end_by_our_clock(found, self.services.take_date()));
+        if let Some(fault) = profile::fault() {
+            let unavailable = unavailable("CredentialsFailed", PROFILE, &fault);
+            return Err(CredentialsError::provider_error(unavailable));
         }
-        if let Some(found) = asked(&self.container(), CONTAINER).await? {
+        if is_set(TOKEN_FILE) {
+            let token = WebIdentityTokenCredentialsProvider::builder().configure(&common);
+            if let Some(found) = asked(&token.build(), "the web identity token").await? {
+                return Ok(that_end_by_our_clock(found, self.services.take_date()));
+            }
+        }
+        if CONTAINER_URIS.into_iter().any(is_set)
+            && let Some(found) = asked(&self.container(), CONTAINER).await?
+        {
             return Ok(found);
         }
         if instance::can_answer()
@@ -119,8 +128,25 @@ impl ProvideCredentials for Chain {
     }
 }
 
-/// The link that asks whatever `AWS_CONTAINER_CREDENTIALS_FULL_URI` names.
+/// The link that reads files.
+const PROFILE: &str = "the profile";
+
+/// The link that asks whatever one of [`CONTAINER_URIS`] names.
 const CONTAINER: &str = "the container or Greengrass";
+
+/// Variables without which a link is not set up. The SDK takes those that are set to nothing for set.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+const CONTAINER_URIS: [&str; 2] = [
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+];
+
+/// Features of the SDK that are left out here, with what of a profile needs them.
+const LEFT_OUT: [(&str, &str); 3] = [
+    ("credentials-process", "credential_process"),
+    ("credentials-login", "login_session"),
+    ("sso", "sso_session or sso_start_url"),
+];
 
 /// What a link has; `None` where it is not set up.
 async fn asked(
@@ -137,7 +163,7 @@ async fn asked(
 fn in_words(link: &str, error: &CredentialsError) -> Unavailable {
     let words = match sts_error(error) {
         Some(error) => error.to_string(),
-        None => in_one_line(error),
+        None => of_a_profile(in_one_line(error)),
     };
     // The SDK gives no kinds of errors, so its words have to tell: `…: StatusCode(403)`.
     let status = words
@@ -151,6 +177,29 @@ fn in_words(link: &str, error: &CredentialsError) -> Unavailable {
         None if link == CONTAINER => ("ContainerCredentialsFailed", words),
         None => ("CredentialsFailed", words),
     };
+    unavailable(code, link, &words)
+}
+
+fn unavailable(code: &str, link: &str, words: &str) -> Unavailable {
     let message = format!("the AWS credentials could not be loaded from {link}: {words}");
     Unavailable::new(code, message)
+}
+
+/// How the SDK begins to name a feature that is left out.
+const NEEDS_FEATURE: &str = "requires following cargo feature(s) enabled: ";
+
+/// What the SDK says, or in words for a person what a profile has that is not known here.
+fn of_a_profile(words: String) -> String {
+    let feature = words.split_once(NEEDS_FEATURE).map(|(_, feature)| feature);
+    let left_out = feature.and_then(|feature| {
+        let mut left_out = LEFT_OUT.into_iter();
+        left_out.find(|(name, _)| feature.starts_with(name))
+    });
+    match left_out {
+        Some((_, keys)) => format!(
+            "it has {keys}, which kinesis-edge does not know; give it keys, or a role_arn with its source, or unset \
+             AWS_PROFILE"
+        ),
+        None => words,
+    }
 }

@@ -1,6 +1,6 @@
 //! Where credentials come from, and who keeps them: `iot` asks AWS IoT for some with the device's certificate
 //! (`https` is its way there, `answer` what it says), `chain` looks where every SDK looks (`instance` says whether
-//! that includes the instance), `role` assumes a role with what these have (`client` asks for both), and `keeper` holds
+//! that includes the instance, `profile` what is wrong with a profile), `role` assumes a role with what these have (`client` asks for both), and `keeper` holds
 //! what was found and renews it ahead of need.
 
 mod answer;
@@ -10,6 +10,7 @@ mod https;
 mod instance;
 mod iot;
 mod keeper;
+mod profile;
 mod role;
 
 use std::time::{Duration, SystemTime};
