@@ -11,7 +11,6 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -27,10 +26,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// What an endless answer may get rid of before the connector hangs up: what both sides' sockets buffer, and a
 /// little. A connector that reads on takes as much in some milliseconds, and has a second.
@@ -462,21 +457,6 @@ async fn answers_without_an_end_take_no_memory() {
     );
 }
 
-/// What a server with a certificate of this authority, for this host and these years, accepts connections with.
-fn acceptor(authority: &Authority, host: &str, years: Range<i32>) -> TlsAcceptor {
-    let folder = tempfile::tempdir().unwrap();
-    authority.issue_for(folder.path(), "server", &[host], years);
-    let file = |name: &str| folder.path().join(name);
-    let certificate = CertificateDer::from_pem_file(file("server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key);
-    TlsAcceptor::from(Arc::new(config.unwrap()))
-}
-
 /// Stands before an endpoint with the certificate that is set at the time; without one it answers in plain text.
 async fn tls_before(honest: &Endpoint, acceptor: Arc<Mutex<Option<TlsAcceptor>>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -516,17 +496,17 @@ async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
     let app = App::connect(broker.port).await;
     for (number, (wrong, code, told)) in [
         (
-            Some(acceptor(&others, "localhost", valid.clone())),
+            Some(others.acceptor("localhost", valid.clone())),
             "CertificateError",
             "UnknownIssuer",
         ),
         (
-            Some(acceptor(&ours, "localhost", 2020..2021)),
+            Some(ours.acceptor("localhost", 2020..2021)),
             "CertificateError",
             "expired",
         ),
         (
-            Some(acceptor(&ours, "other.example", valid.clone())),
+            Some(ours.acceptor("other.example", valid.clone())),
             "CertificateError",
             "not valid for name",
         ),
@@ -557,7 +537,7 @@ async fn a_certificate_that_is_not_the_services_is_not_sent_to() {
         let log = connector.stderr();
         assert!(log.contains(&format!("error.code={code}")), "{log}");
         assert_eq!(honest.calls(), number as u64, "{told}");
-        *certified.lock().unwrap() = Some(acceptor(&ours, "localhost", valid.clone()));
+        *certified.lock().unwrap() = Some(ours.acceptor("localhost", valid.clone()));
         assert!(app.status_of(&id).await.is_success(), "{told}");
         assert_eq!(app.by_id()[&id].len(), 1);
         assert_eq!(honest.accepted("test").len(), number + 1);

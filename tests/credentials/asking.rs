@@ -1,14 +1,15 @@
 //! How credentials are asked for: of whoever answers no more is read than credentials have, and no proxy is asked to
 //! lead to this machine.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::common::{App, Mosquitto, eventually};
+use crate::common::{App, Authority, Mosquitto, eventually};
 use crate::iot::proxy;
 use crate::places::{TokenExchange, instance};
 use crate::{connector_at, warnings};
@@ -71,16 +72,64 @@ async fn an_answer_without_an_end_is_not_read_to_its_end() {
     }
 }
 
+/// Stands before this port with a certificate: where it is, and the file of who has signed that.
+async fn tls_before(port: u16, folder: &Path) -> (String, String) {
+    let authority = Authority::new("authority");
+    let trusted = folder.join("ca.pem");
+    std::fs::write(&trusted, &authority.pem).unwrap();
+    let acceptor = authority.acceptor("localhost", 1975..4096);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}/",
+        listener.local_addr().unwrap().port()
+    );
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut socket = acceptor.accept(socket).await.unwrap();
+                let mut behind = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let _ = copy_bidirectional(&mut socket, &mut behind).await;
+            });
+        }
+    });
+    (url, trusted.display().to_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_asks_aws_goes_through_a_proxy() {
     let broker = Mosquitto::start();
     let exchange = TokenExchange::start(0, KEY, Duration::from_secs(3600)).await;
     let (container, (instance, asked)) = (exchange.url(), instance(KEY).await);
     let token = ("AWS_CONTAINER_AUTHORIZATION_TOKEN", "hidden-authorization");
+    let folder = tempfile::tempdir().unwrap();
+    let (over_tls, trusted) = tls_before(exchange.port, folder.path()).await;
+    let profile = folder.path().join("config").display().to_string();
+    let text = format!(
+        "[default]\nrole_arn = {}\ncredential_source = EcsContainer\n",
+        ROLE.1
+    );
+    std::fs::write(&profile, text).unwrap();
     for (name, variables) in [
         (
             "container",
             &[("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*container), token][..],
+        ),
+        (
+            "container over TLS",
+            &[
+                ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*over_tls),
+                ("SSL_CERT_FILE", &*trusted),
+                token,
+            ],
+        ),
+        (
+            "source of a profile",
+            &[
+                ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &*container),
+                ("AWS_CONFIG_FILE", &*profile),
+                token,
+            ],
         ),
         (
             "instance",
@@ -89,7 +138,11 @@ async fn only_what_asks_aws_goes_through_a_proxy() {
         ("role", &[ROLE, KEYS[0], KEYS[1]]),
     ] {
         let (url, seen) = proxy(Some("HTTP/1.1 502 No way\r\nContent-Length: 0\r\n\r\n")).await;
-        let more = [("HTTP_PROXY", &*url), ("MQTT_CLIENT_ID", name)];
+        let more = [
+            ("HTTP_PROXY", &*url),
+            ("HTTPS_PROXY", &*url),
+            ("MQTT_CLIENT_ID", name),
+        ];
         let connector = connector_at(&broker, "http://aws.example", &[&more, variables].concat());
         let app = App::connect(broker.port).await;
         app.until_answered().await;

@@ -128,7 +128,7 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
 
 /// Greengrass's token exchange, with what its clients have to show.
 pub struct TokenExchange {
-    port: u16,
+    pub port: u16,
     /// Where it runs: its connections end with it.
     runtime: Option<Runtime>,
     refused: Arc<AtomicUsize>,
