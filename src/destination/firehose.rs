@@ -9,6 +9,7 @@ mod carrier;
 mod clock;
 mod credentials;
 mod failure;
+mod http_client;
 mod probe;
 
 use std::collections::HashMap;
@@ -28,7 +29,7 @@ use aws_sdk_firehose::config::http::HttpResponse;
 use aws_sdk_firehose::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_firehose::primitives::Blob;
 use aws_sdk_firehose::types::Record;
-use aws_smithy_http_client::Builder as HttpClient;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use bytes::Bytes;
 use tokio::time::Instant;
 
@@ -39,6 +40,7 @@ use carrier::Carrier;
 use clock::WatchClock;
 use credentials::{Keeper, Source};
 use failure::{are_credentials_refused, call_error};
+use http_client::http_client;
 pub use probe::{FoundCredentials, Greeting};
 
 use super::{CallError, Destination, Outcome, ServiceError};
@@ -138,7 +140,7 @@ impl Firehose {
                 .endpoint_url(url)
                 // The SDK's own client would go through a proxy of the environment, and a stand-in is
                 // on this machine.
-                .http_client(HttpClient::new().build_http())
+                .http_client(http_client(ProxyConfig::disabled()))
                 .credentials_provider(made_up_credentials());
         } else {
             // They are put in below, and kept there.

@@ -11,15 +11,13 @@ use aws_sdk_firehose::config::{
 };
 use aws_sdk_firehose::error::BoxError;
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
 };
 
 use super::super::answer_limit::limited;
 use super::super::clock::date_of;
+use super::super::http_client::http_client;
 use super::ANSWER_MAX_BYTES;
 
 /// Asks for credentials. Clones share their connections and what was noted.
@@ -42,18 +40,8 @@ impl CredentialsClient {
     }
 
     fn with(proxies: ProxyConfig) -> Self {
-        let sdks = Builder::new().build_with_connector_fn(move |settings, components| {
-            let mut connector = Connector::builder()
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                .proxy_config(proxies.clone());
-            connector.set_connector_settings(settings.cloned());
-            if let Some(components) = components {
-                connector.set_sleep_impl(components.sleep_impl());
-            }
-            connector.build()
-        });
         CredentialsClient {
-            sdks,
+            sdks: http_client(proxies),
             date: Arc::default(),
         }
     }
