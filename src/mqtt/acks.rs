@@ -44,7 +44,8 @@ impl AckQueue {
     pub fn start_connection(&mut self) {
         self.epoch += 1;
         self.first = 0;
-        self.owed.clear();
+        // With its memory: a broker that has sent without end is rare.
+        self.owed = VecDeque::new();
     }
 
     /// Notes a message that arrived.
@@ -95,7 +96,7 @@ impl AckQueue {
 
     /// Whether the broker has sent so many messages, without a regard for acknowledgements, that it would go on for ever.
     pub fn is_overfull(&self) -> bool {
-        self.owed.len() > OWED_MAX
+        self.owed.len() >= OWED_MAX
     }
 
     /// Messages not acknowledged yet.
@@ -145,5 +146,18 @@ mod tests {
         assert!(due(&mut queue).is_empty());
         queue.settle(next);
         assert_eq!(due(&mut queue), [2]);
+    }
+
+    #[test]
+    fn what_a_broker_sends_without_end_is_held_in_little_memory_and_only_as_long_as_it_is_connected()
+     {
+        let mut queue = AckQueue::default();
+        queue.start_connection();
+        while !queue.is_overfull() {
+            queue.owe(1);
+        }
+        assert!(queue.owed.capacity() <= OWED_MAX);
+        queue.start_connection();
+        assert_eq!(queue.owed.capacity(), 0);
     }
 }
