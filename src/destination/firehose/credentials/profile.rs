@@ -1,8 +1,8 @@
 //! What is wrong with a profile that somebody named: the SDK takes a file that it cannot read for an empty one, and a
 //! profile that is nowhere for none, and whoever looks on would find credentials of another identity, or none at all.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::arn::quoted;
@@ -72,9 +72,7 @@ fn fault_of(profile: Option<&str>, files: &[PathBuf]) -> Option<String> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    let mut bytes = Vec::new();
-    File::open(path)?.read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(String::from_utf8_lossy(&fs::read(path)?).into_owned())
 }
 
 /// Whether a section may be of this profile: `[name]` or `[profile name]`.
@@ -87,8 +85,6 @@ fn has_section(text: &str, profile: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]

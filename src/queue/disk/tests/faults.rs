@@ -18,10 +18,9 @@ fn runs(notes: &[FinishedIn]) -> usize {
     notes.iter().map(|finished| finished.runs.len()).sum()
 }
 
-#[test]
-fn notes_that_gathered_while_nothing_could_be_written_are_written_in_pieces() {
+/// A queue whose first stream is in memory: what is finished of it is a run of one record each.
+fn two_streams_in_turns() -> Rig {
     let mut rig = Rig::open(Disk::default(), LARGE);
-    // Each run is one record, as two streams take turns.
     for number in 0..40_000 {
         rig.push(number % 2, 1, 0).unwrap();
     }
@@ -29,6 +28,12 @@ fn notes_that_gathered_while_nothing_could_be_written_are_written_in_pieces() {
         rig.step(false).unwrap();
     }
     rig.load(0, ALL).unwrap();
+    rig
+}
+
+#[test]
+fn notes_that_gathered_while_nothing_could_be_written_are_written_in_pieces() {
+    let mut rig = two_streams_in_turns();
     rig.files.judge(|op, _| {
         (op == Op::Write).then_some(Fault {
             errno: EIO,
@@ -58,15 +63,7 @@ fn notes_that_gathered_while_nothing_could_be_written_are_written_in_pieces() {
 
 #[test]
 fn an_end_notes_all_that_is_finished() {
-    let mut rig = Rig::open(Disk::default(), LARGE);
-    for number in 0..40_000 {
-        rig.push(number % 2, 1, 0).unwrap();
-    }
-    rig.step(false).unwrap();
-    while !lock(&rig.queue.inner.state).incoming.is_empty() {
-        rig.step(false).unwrap();
-    }
-    rig.load(0, ALL).unwrap();
+    let mut rig = two_streams_in_turns();
     rig.finish_all();
     let mut rig = rig.reopen(true);
     rig.load_all();
@@ -76,13 +73,7 @@ fn an_end_notes_all_that_is_finished() {
 /// The queue goes on taking records in, and says nothing of a disk that cannot be written.
 #[test]
 fn a_directory_that_cannot_be_synced_is_no_reason_not_to_write() {
-    let mut rig = Rig::open(Disk::default(), SMALL);
-    for _ in 0..10 {
-        rig.push(0, 700, 0).unwrap();
-        rig.step(false).unwrap();
-    }
-    rig.load_all();
-    rig.finish_all();
+    let mut rig = Rig::with_finished_segments(SMALL);
     let mut removed = false;
     rig.files.judge(move |op, _| {
         removed |= op == Op::Remove;

@@ -292,6 +292,18 @@ impl Rig {
         }
     }
 
+    /// Small segments, with a record of one stream in each, all finished and none removed yet.
+    pub fn with_finished_segments(bounds: Bounds) -> Self {
+        let mut rig = Rig::open(Disk::default(), bounds);
+        for _ in 0..10 {
+            rig.push(0, 700, 0).unwrap();
+            rig.step(false).unwrap();
+        }
+        rig.load_all();
+        rig.finish_all();
+        rig
+    }
+
     pub fn segments(&self) -> usize {
         lock(&self.queue.inner.state).segments.len()
     }
