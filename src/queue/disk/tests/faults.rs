@@ -2,7 +2,7 @@
 //! another.
 
 use super::disk::{Disk, EIO, Fault, Op};
-use super::rig::{ALL, Rig, SMALL};
+use super::rig::{ALL, Rig};
 use crate::queue::disk::Bounds;
 use crate::queue::disk::format::{Entry, FinishedIn};
 use crate::queue::disk::scan::Scan;
@@ -73,7 +73,7 @@ fn an_end_notes_all_that_is_finished() {
 /// The queue goes on taking records in, and says nothing of a disk that cannot be written.
 #[test]
 fn a_directory_that_cannot_be_synced_is_no_reason_not_to_write() {
-    let mut rig = Rig::with_finished_segments(SMALL);
+    let mut rig = Rig::with_finished_segments();
     let mut removed = false;
     rig.files.judge(move |op, _| {
         removed |= op == Op::Remove;

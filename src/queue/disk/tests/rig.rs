@@ -124,6 +124,18 @@ impl Rig {
         }
     }
 
+    /// Small segments, with a record of one stream in each, all finished and none removed yet.
+    pub fn with_finished_segments() -> Self {
+        let mut rig = Rig::open(Disk::default(), SMALL);
+        for _ in 0..10 {
+            rig.push(0, 700, 0).unwrap();
+            rig.step(false).unwrap();
+        }
+        rig.load_all();
+        rig.finish_all();
+        rig
+    }
+
     /// The process ends, in order or by a kill, and another begins.
     pub fn reopen(mut self, in_order: bool) -> Self {
         if in_order {
@@ -290,18 +302,6 @@ impl Rig {
         while !self.loaded.is_empty() {
             self.unload(0);
         }
-    }
-
-    /// Small segments, with a record of one stream in each, all finished and none removed yet.
-    pub fn with_finished_segments(bounds: Bounds) -> Self {
-        let mut rig = Rig::open(Disk::default(), bounds);
-        for _ in 0..10 {
-            rig.push(0, 700, 0).unwrap();
-            rig.step(false).unwrap();
-        }
-        rig.load_all();
-        rig.finish_all();
-        rig
     }
 
     pub fn segments(&self) -> usize {

@@ -270,7 +270,7 @@ fn the_queue_size_bounds_each_stream() {
 
 #[tokio::test(start_paused = true)]
 async fn a_removal_that_fails_holds_up_no_other() {
-    let mut rig = Rig::with_finished_segments(SMALL);
+    let mut rig = Rig::with_finished_segments();
     rig.files.judge(|op, name| {
         let bad = op == Op::Remove && name == file_name(2);
         bad.then_some(super::disk::Fault {
