@@ -59,10 +59,24 @@ pub trait ReadAt: Send {
 #[derive(Debug)]
 pub struct Directory {
     path: PathBuf,
-    /// Locked as long as it is open, and synced where names change.
-    handle: File,
+    /// Locked until it is dropped, and synced where names change.
+    handle: Held,
     /// Whom the files go to that are made here.
     owner: Option<Owner>,
+}
+
+/// A file whose lock, if it has one, ends with this value.
+///
+/// To close it is not enough (flock(2)): a child that another thread of this process has just begun has a copy of what
+/// is open until it becomes another program, and the lock with it.
+#[derive(Debug)]
+pub struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Where that fails, the lock goes as the file is closed.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Why a directory cannot be used.
@@ -115,7 +129,7 @@ impl Directory {
     pub fn hold_existing(path: &Path) -> Result<Self, DirectoryError> {
         let directory = Self::look_into(path)?;
         // The directory itself is locked, not a file in it: that works on a full disk as well.
-        match directory.handle.try_lock() {
+        match directory.handle.0.try_lock() {
             Ok(()) => Ok(directory),
             Err(fs::TryLockError::WouldBlock) => Err(DirectoryError::InUse {
                 path: path.to_owned(),
@@ -144,7 +158,7 @@ impl Directory {
         match open() {
             Ok(handle) => Ok(Directory {
                 path: path.to_owned(),
-                handle,
+                handle: Held(handle),
                 owner: Owner::of(path),
             }),
             Err(source) => Err(DirectoryError::Unusable {
@@ -159,12 +173,12 @@ impl Directory {
         &self.path
     }
 
-    /// Locks a file in it, made where it is missing, for as long as what is given back is open.
+    /// Locks a file in it, made where it is missing, until what is given back is dropped.
     /// `None`: another process has it.
     ///
     /// # Errors
     /// Where it cannot be made or locked.
-    pub fn lock_file(&self, name: &str) -> io::Result<Option<File>> {
+    pub fn lock_file(&self, name: &str) -> io::Result<Option<Held>> {
         let mut options = OpenOptions::new();
         let file = options
             .write(true)
@@ -174,7 +188,7 @@ impl Directory {
             .open(self.path.join(name))?;
         self.give(&file, name);
         match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
+            Ok(()) => Ok(Some(Held(file))),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(source)) => Err(source),
         }
@@ -239,7 +253,7 @@ impl Files for Directory {
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        self.handle.sync_all()
+        self.handle.0.sync_all()
     }
 }
 
@@ -289,6 +303,20 @@ mod tests {
         directory.create("made").unwrap();
         directory.lock_file("lock").unwrap();
         ["made", "lock"].map(|name| folder.path().join(name).metadata().unwrap().uid())
+    }
+
+    #[test]
+    fn a_lock_ends_though_a_child_that_just_began_has_the_file_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = Directory::hold(folder.path()).unwrap();
+        let lock = directory.lock_file("lock").unwrap().unwrap();
+        let of_child = [&directory.handle, &lock].map(|held| held.0.try_clone().unwrap());
+        assert!(directory.lock_file("lock").unwrap().is_none());
+        assert!(Directory::hold(folder.path()).is_err());
+        drop((lock, directory));
+        let directory = Directory::hold(folder.path()).unwrap();
+        assert!(directory.lock_file("lock").unwrap().is_some());
+        drop(of_child);
     }
 
     #[test]

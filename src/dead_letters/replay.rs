@@ -2,13 +2,12 @@
 //! that are done with. The connector does not take part in this, and may be running.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::read::{joined, read_marks, read_segment};
 use super::{FileName, Letters, format};
-use crate::files::{Append, DirectoryError, Files};
+use crate::files::{Append, DirectoryError, Files, Held};
 
 /// Whoever replays holds a lock on this file.
 const LOCK: &str = "replay.lock";
@@ -20,7 +19,7 @@ pub struct Replay {
     /// The marks that were written to, by segment.
     marks: HashMap<u64, MarksFile>,
     /// Locked as long as it is open.
-    _lock: File,
+    _lock: Held,
 }
 
 /// Marks that are being written.
