@@ -66,7 +66,8 @@ pub fn command() -> Command {
 
 pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let broker_address = broker_address(matches);
-    let parameters = match parameters(matches, broker_address) {
+    let page = page_listener(matches, broker_address);
+    let parameters = match parameters(matches, broker_address, page.as_ref()) {
         Ok(parameters) => parameters,
         Err(faults) => return Ok(report(&faults)),
     };
@@ -105,7 +106,10 @@ pub async fn execute(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         .as_bytes(),
     )?;
     let http = parameters.http.as_ref();
-    let server = http.map(|http| Server::start(http, connector.observer()));
+    let server = match (http, page) {
+        (Some(http), Some(page)) => Some(Server::start_on(page, http, connector.observer())?),
+        (http, _) => http.map(|http| Server::start(http, connector.observer())),
+    };
     let leftover = tokio::spawn(connector.run(stop)).await?;
     drop(server);
     endpoint.stop().await;
@@ -132,11 +136,23 @@ fn broker_address(matches: &ArgMatches) -> SocketAddr {
     }
 }
 
-/// Where the page is; where that is taken, at a port that is free.
-fn page_address() -> SocketAddr {
-    let free = |port| TcpListener::bind(loopback(port)).and_then(|listener| listener.local_addr());
-    let usual = HTTP_LISTEN.parse().unwrap_or_else(|_| loopback(0));
-    free(usual.port()).or_else(|_| free(0)).unwrap_or(usual)
+/// Where the page is if nobody says where; if that is taken, at a port that is free. It is kept, so that what else starts
+/// just now, as a second `local`, cannot take it.
+fn page_listener(matches: &ArgMatches, broker: SocketAddr) -> Option<TcpListener> {
+    if given(matches, "http-listen").is_some() {
+        return None;
+    }
+    let free = || TcpListener::bind(loopback(0)).ok();
+    let page = TcpListener::bind(HTTP_LISTEN).ok().or_else(free)?;
+    // The broker does not listen yet.
+    let is_of_broker = page.local_addr().is_ok_and(|address| address == broker);
+    if is_of_broker { free() } else { Some(page) }
+}
+
+/// What a flag says, where it says something.
+fn given<'a>(matches: &'a ArgMatches, flag: &str) -> Option<&'a String> {
+    let value = matches.try_get_one::<String>(flag).ok().flatten();
+    value.filter(|value| !value.is_empty())
 }
 
 /// What holds here where `run` has no default or another one.
@@ -149,14 +165,17 @@ fn own_default(parameter: &Parameter) -> Option<&'static str> {
     }
 }
 
-fn parameters(matches: &ArgMatches, broker: SocketAddr) -> Result<Parameters, parameters::Faults> {
-    let page = page_address();
+fn parameters(
+    matches: &ArgMatches,
+    broker: SocketAddr,
+    page: Option<&TcpListener>,
+) -> Result<Parameters, parameters::Faults> {
+    let page = page.and_then(|page| page.local_addr().ok());
     parameters::parse(&|parameter: &Parameter| {
-        let given = matches.try_get_one::<String>(parameter.flag).ok().flatten();
-        let value = match (given, parameter.env) {
-            (_, "MQTT_URL") => format!("mqtt://{broker}"),
-            (Some(value), _) if !value.is_empty() => value.clone(),
-            (_, "HTTP_LISTEN") => page.to_string(),
+        let value = match (given(matches, parameter.flag), parameter.env, page) {
+            (_, "MQTT_URL", _) => format!("mqtt://{broker}"),
+            (Some(value), ..) => value.clone(),
+            (_, "HTTP_LISTEN", Some(page)) => page.to_string(),
             _ => own_default(parameter)?.to_owned(),
         };
         Some(Ok(value))
@@ -226,5 +245,34 @@ fn as_they_land(parameters: &Parameters) -> (&'static str, &'static str) {
         Some(Some(Compression::Zstd)) => ("compressed with zstd", " | zstdcat"),
         _ if parameters.record_delimiter.is_some() => ("RECORD_DELIMITER behind each", ""),
         _ => ("nothing between them", ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn page(arguments: &[&str], broker: SocketAddr) -> Option<TcpListener> {
+        let all = [&["local"], arguments].concat();
+        page_listener(&command().get_matches_from(all), broker)
+    }
+
+    #[test]
+    fn whoever_starts_meanwhile_gets_another_address_for_its_page() {
+        let elsewhere = loopback(USUAL_PORT);
+        let pages = [(); 3].map(|()| page(&[], elsewhere).unwrap());
+        let addresses = pages.each_ref().map(|page| page.local_addr().unwrap());
+        assert_eq!(BTreeSet::from(addresses).len(), 3, "{addresses:?}");
+        assert!(page(&["--http-listen", "127.0.0.1:1"], elsewhere).is_none());
+        assert!(page(&["--http-listen", ""], elsewhere).is_some());
+    }
+
+    #[test]
+    fn the_page_leaves_the_broker_its_port() {
+        let usual = HTTP_LISTEN.parse().unwrap();
+        let page = page(&["--port", "9477"], usual).unwrap();
+        assert_ne!(page.local_addr().unwrap(), usual);
     }
 }

@@ -47,12 +47,35 @@ impl Server {
     /// Starts a server that shows what `observer` sees. An address that cannot be listened on is tried again
     /// for ever: records are to flow meanwhile.
     pub fn start(parameters: &HttpParameters, observer: Observer) -> Self {
-        let address = parameters.listen;
-        let hosts = AllowedHosts::new(parameters.allowed_hosts.iter().cloned(), address);
+        Self::start_with(listen(parameters.listen), parameters, observer)
+    }
+
+    /// The same with a listener there is already, at the address of the parameters.
+    ///
+    /// # Errors
+    /// What the operating system said of the listener.
+    pub fn start_on(
+        listener: std::net::TcpListener,
+        parameters: &HttpParameters,
+        observer: Observer,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        tell_served(parameters.listen);
+        let listener = std::future::ready(listener);
+        Ok(Self::start_with(listener, parameters, observer))
+    }
+
+    fn start_with(
+        listener: impl Future<Output = TcpListener> + Send + 'static,
+        parameters: &HttpParameters,
+        observer: Observer,
+    ) -> Self {
+        let hosts = AllowedHosts::new(parameters.allowed_hosts.iter().cloned(), parameters.listen);
         Server {
             task: tokio::spawn(async move {
                 let app = routes::app(observer, hosts);
-                accept(listen(address).await, app).await;
+                accept(listener.await, app).await;
             }),
         }
     }
@@ -64,12 +87,16 @@ impl Drop for Server {
     }
 }
 
+fn tell_served(address: SocketAddr) {
+    tracing::info!(%address, "metrics and the page are served (HTTP_LISTEN)");
+}
+
 async fn listen(address: SocketAddr) -> TcpListener {
     let mut is_told = false;
     loop {
         match TcpListener::bind(address).await {
             Ok(listener) => {
-                tracing::info!(%address, "metrics and the page are served (HTTP_LISTEN)");
+                tell_served(address);
                 return listener;
             }
             Err(error) if !is_told => {
