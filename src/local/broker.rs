@@ -30,6 +30,10 @@ const BACKLOG_MESSAGES: usize = 100_000;
 /// The same bound in bytes, whichever is reached first.
 const BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 
+/// Before the broker ends: it takes what waits for a subscriber and its own end in no order, and cannot say whether
+/// something waits. What was just acknowledged needs microseconds, so this is much.
+const LAST_MESSAGES: Duration = Duration::from_millis(200);
+
 /// A running broker. Dropping it stops it as well, only without waiting.
 ///
 /// What a subscriber at QoS 1 can count on: at most 64 messages un-acknowledged at a time, fewer if
@@ -93,9 +97,10 @@ impl Broker {
         self.addr
     }
 
-    /// Disconnects every client, frees the port and forgets everything. Takes up to 5 s if a client
-    /// is stuck in its handshake.
+    /// Hands out what was just published, disconnects every client, frees the port and forgets everything. Takes up to
+    /// 5 s if a client is stuck in its handshake.
     pub async fn stop(self) {
+        tokio::time::sleep(LAST_MESSAGES).await;
         let Self { shutdown, task, .. } = self;
         drop(shutdown);
         if let Err(error) = task.await {
