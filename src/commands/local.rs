@@ -259,20 +259,16 @@ mod tests {
         page_listener(&command().get_matches_from(all), broker)
     }
 
+    /// One test, as another beside it would have the usual port, and nothing were shown.
     #[test]
-    fn whoever_starts_meanwhile_gets_another_address_for_its_page() {
-        let elsewhere = loopback(USUAL_PORT);
+    fn the_page_has_a_port_that_nobody_else_has_or_gets() {
+        let (usual, elsewhere) = (HTTP_LISTEN.parse().unwrap(), loopback(USUAL_PORT));
+        let beside = page(&["--port", "9477"], usual).unwrap();
+        assert_ne!(beside.local_addr().unwrap(), usual);
         let pages = [(); 3].map(|()| page(&[], elsewhere).unwrap());
         let addresses = pages.each_ref().map(|page| page.local_addr().unwrap());
         assert_eq!(BTreeSet::from(addresses).len(), 3, "{addresses:?}");
         assert!(page(&["--http-listen", "127.0.0.1:1"], elsewhere).is_none());
         assert!(page(&["--http-listen", ""], elsewhere).is_some());
-    }
-
-    #[test]
-    fn the_page_leaves_the_broker_its_port() {
-        let usual = HTTP_LISTEN.parse().unwrap();
-        let page = page(&["--port", "9477"], usual).unwrap();
-        assert_ne!(page.local_addr().unwrap(), usual);
     }
 }
